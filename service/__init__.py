@@ -1,0 +1,1 @@
+"""Image variations over gRPC, made by whichever provider can still make them."""

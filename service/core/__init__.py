@@ -1,0 +1,1 @@
+"""Plain frozen values and the one error taxonomy. Standard library only."""

@@ -1,0 +1,77 @@
+"""The one taxonomy of failure, shared by every layer."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class ErrorKind(Enum):
+    """Whose fault a failure is, and so what may be done about it.
+
+    Tables keyed by this enum (retry rules, gRPC and HTTP statuses) have no default arm: a test walks
+    all members, so a new kind cannot be forgotten in one of them.
+    """
+
+    # The caller's request, caught before anything is called.
+    INVALID_REQUEST = "invalid_request"
+    REQUEST_TOO_LARGE = "request_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    UNAUTHENTICATED = "unauthenticated"
+    PERMISSION_DENIED = "permission_denied"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    NOT_FOUND = "not_found"
+    # What became of an attempt at one target.
+    UNSUPPORTED = "unsupported"
+    CONTENT_REJECTED = "content_rejected"
+    UPSTREAM_AUTH = "upstream_auth"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    TIMEOUT = "timeout"
+    BAD_RESPONSE = "bad_response"
+    MODEL_GONE = "model_gone"
+    # Ours.
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+
+
+class GatewayError(Exception):
+    """A failure with everything a caller may be told about it.
+
+    Args:
+        kind: Which row of the failure tables applies.
+        message: One or two sentences for the caller. Never holds a secret, image bytes or a stack trace.
+        code: Machine-readable refinement, such as ``invalid_n``. Empty: the default code of the kind.
+        param: The request field at fault, such as ``n``. Empty: no single field is.
+        retry_after_s: Seconds after which a retry may succeed, where someone said so.
+        upstream_status: The HTTP status a provider answered with, where there was one.
+        may_have_run: Whether a provider may have done (and billed) the work in spite of the failure.
+            True unless the failure proves otherwise, so that nothing paid for is repeated.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        code: str = "",
+        param: str = "",
+        retry_after_s: float | None = None,
+        upstream_status: int | None = None,
+        may_have_run: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.code = code
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.upstream_status = upstream_status
+        self.may_have_run = may_have_run
+
+    def __repr__(self) -> str:
+        return f"GatewayError({self.kind.name}, {self.message!r}, code={self.code!r}, param={self.param!r})"
+
+
+def invalid(param: str, message: str, *, code: str = "") -> GatewayError:
+    """An INVALID_REQUEST error about one field; its code defaults to ``invalid_<param>``."""
+    return GatewayError(ErrorKind.INVALID_REQUEST, message, code=code or f"invalid_{param}", param=param)

@@ -1,0 +1,152 @@
+"""The values that travel between the layers. All are immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+EMPTY_MAPPING: Mapping[str, Any] = MappingProxyType({})
+
+
+class ImageFormat(StrEnum):
+    """An image file format, named as Pillow's lower-case format name."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    GIF = "gif"
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.value}"
+
+
+class ResponseFormat(StrEnum):
+    """How results are handed over: as links to fetch, or inline."""
+
+    URL = "url"
+    B64_JSON = "b64_json"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in pixels, written ``1024x768``."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def aspect(self) -> float:
+        """Width divided by height."""
+        return self.width / self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model at one provider, written ``provider/model``."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """An image file whose format and size are known to be what its bytes say.
+
+    ``size`` is the size as displayed, that is with any EXIF orientation applied.
+    """
+
+    data: bytes = field(repr=False)
+    format: ImageFormat
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class VariationRequest:
+    """What the caller asked for, validated, before any target has been chosen.
+
+    Every attempt starts from this value; nothing ever changes it.
+
+    Attributes:
+        model: ``provider/model``, an alias, or empty for the default route.
+        image: The bytes as uploaded (not yet decoded), or empty when ``image_url`` is set.
+        image_url: An https or data URL to fetch the image from, or empty.
+        n: How many variations, 1 to 10.
+        size: The exact size of every result, or None for ``auto``.
+        strength: From 0 (subtle) to 1 (bold); None leaves it to the provider.
+        seed: From 0 to 2**32-1; None leaves it to chance.
+        fallbacks: Targets to try, in order, when the model fails.
+        provider_options: Per provider name, options merged into that provider's own request only.
+        user: The caller's end user, an opaque id.
+        raw: Whether ``raw_request`` and ``raw_response`` were asked for.
+    """
+
+    model: str = ""
+    image: bytes = field(default=b"", repr=False)
+    image_url: str = ""
+    n: int = 1
+    size: Size | None = None
+    response_format: ResponseFormat = ResponseFormat.URL
+    output_format: ImageFormat = ImageFormat.PNG
+    prompt: str = ""
+    strength: float | None = None
+    seed: int | None = None
+    quality: str = ""
+    background: str = ""
+    user: str = ""
+    fallbacks: tuple[str, ...] = ()
+    provider_options: Mapping[str, Mapping[str, Any]] = EMPTY_MAPPING
+    raw: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as a provider reports them; zero where it reports none."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_image_tokens: int = 0
+    input_text_tokens: int = 0
+    output_image_tokens: int = 0
+    output_text_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.total_tokens + other.total_tokens,
+            self.input_image_tokens + other.input_image_tokens,
+            self.input_text_tokens + other.input_text_tokens,
+            self.output_image_tokens + other.output_image_tokens,
+            self.output_text_tokens + other.output_text_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One recorded try of one target with one key.
+
+    ``outcome`` is ``success`` or the value of an ErrorKind; ``key`` is the key's configured name, never the key.
+    """
+
+    provider: str
+    model: str
+    key: str
+    latency_ms: int
+    outcome: str
+    status: int | None = None

@@ -1,0 +1,200 @@
+"""What the wire formats share: reading JSON and retry hints, and building the usual errors. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import EncodedImage
+from service.providers.base import HttpResponse, JsonBody, ProducedImage
+
+_LONGEST_EXCERPT = 300
+_SECRET_LIKE = re.compile(r"(?i)\b(sk-|key[-_ ]|bearer\s+|r8_|fal-|xai-|AIza)[\w\-.:*]{6,}")
+
+
+def data_url(image: EncodedImage) -> str:
+    """The image as an RFC 2397 data URL."""
+    return f"data:{image.format.media_type};base64,{base64_text(image.data)}"
+
+
+def base64_text(data: bytes) -> str:
+    """Standard base64 without line breaks."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def image_from_base64(text: object, *, revised_prompt: object = "") -> ProducedImage:
+    """The image behind a base64 string, with or without a data-URL prefix.
+
+    Raises:
+        GatewayError: BAD_RESPONSE when it is no base64 text or empty.
+    """
+    if not isinstance(text, str):
+        raise bad_response("an image is not a base64 string")
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_response("an image is not valid base64") from None
+    if not data:
+        raise bad_response("an image is empty")
+    return ProducedImage(data=data, revised_prompt=revised_prompt if isinstance(revised_prompt, str) else "")
+
+
+def json_object(response: HttpResponse) -> Mapping[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        GatewayError: BAD_RESPONSE when it is anything else.
+    """
+    try:
+        value = json.loads(response.body)
+    except (ValueError, RecursionError):
+        raise bad_response("the answer is not JSON") from None
+    if not isinstance(value, dict):
+        raise bad_response("the answer is not a JSON object")
+    return value
+
+
+def lenient_json(response: HttpResponse) -> Any:
+    """The body as JSON, or None when it is not: for error bodies, which come in any shape."""
+    try:
+        return json.loads(response.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def bad_response(why: str) -> GatewayError:
+    """A BAD_RESPONSE error; ``why`` completes the sentence 'The provider's answer cannot be used: …'."""
+    return GatewayError(ErrorKind.BAD_RESPONSE, f"The provider's answer cannot be used: {why}.")
+
+
+def rejected(why: str) -> GatewayError:
+    """A CONTENT_REJECTED error with the provider's own reason."""
+    return GatewayError(ErrorKind.CONTENT_REJECTED, f"The provider refused the content: {excerpt(why)}")
+
+
+def excerpt(text: str) -> str:
+    """At most 300 characters of a provider's text, on one line, with anything that looks like a key masked.
+
+    Providers echo the key they refuse ("Incorrect API key provided: sk-…").
+    """
+    line = _SECRET_LIKE.sub("***", " ".join(text.split()))
+    return line if len(line) <= _LONGEST_EXCERPT else line[: _LONGEST_EXCERPT - 1] + "…"
+
+
+# Statuses that mean the same at every provider; a translator deals with its own exceptions first.
+_KIND_OF_STATUS: Mapping[int, ErrorKind] = {
+    400: ErrorKind.UNSUPPORTED,
+    401: ErrorKind.UPSTREAM_AUTH,
+    402: ErrorKind.UPSTREAM_AUTH,
+    403: ErrorKind.UPSTREAM_AUTH,
+    404: ErrorKind.MODEL_GONE,
+    408: ErrorKind.TIMEOUT,
+    410: ErrorKind.MODEL_GONE,
+    413: ErrorKind.UNSUPPORTED,
+    415: ErrorKind.UNSUPPORTED,
+    422: ErrorKind.UNSUPPORTED,
+    429: ErrorKind.RATE_LIMITED,
+    504: ErrorKind.TIMEOUT,
+}
+
+
+def status_error(response: HttpResponse, message: str, *, kind: ErrorKind | None = None) -> GatewayError:
+    """The error for a response outside 2xx.
+
+    Args:
+        message: The provider's own words, or empty.
+        kind: Overrides what the status alone would say.
+    """
+    if kind is None:
+        kind = _KIND_OF_STATUS.get(
+            response.status, ErrorKind.UNAVAILABLE if response.status >= 500 else ErrorKind.BAD_RESPONSE
+        )
+    said = excerpt(message)
+    return GatewayError(
+        kind,
+        f"The provider answered {response.status}" + (f": {said}" if said else "."),
+        retry_after_s=retry_after(response),
+        upstream_status=response.status,
+        # A refused request did not run; a 5xx or a gateway's time-out may have.
+        may_have_run=response.status >= 500 or response.status == 408,
+    )
+
+
+def retry_after(response: HttpResponse) -> float | None:
+    """Seconds to wait before trying again, by whichever hint the response carries.
+
+    Read in this order: ``retry-after-ms``; ``retry-after`` in seconds or as an HTTP date (relative to the
+    response's own ``date`` header, so that no clock is needed); ``ratelimit-reset`` or ``x-ratelimit-reset`` in
+    seconds; google.rpc.RetryInfo in a JSON body; ``retry_after`` in a JSON body; "resets in ~30s" in its text.
+    Negative or absurd (over a day) hints count as none.
+    """
+    for hint in (_header_hint(response.headers), _body_hint(response)):
+        if hint is not None and 0 <= hint <= 86_400:
+            return hint
+    return None
+
+
+def _header_hint(headers: Mapping[str, str]) -> float | None:
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    if text is not None:
+        seconds = _number(text)
+        return seconds if seconds is not None else _seconds_until(text, headers.get("date"))
+    for name in ("ratelimit-reset", "x-ratelimit-reset"):
+        seconds = _number(headers.get(name))
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def _body_hint(response: HttpResponse) -> float | None:
+    body = lenient_json(response)
+    if not isinstance(body, dict):
+        return None
+    seconds = _number(body.get("retry_after"))
+    if seconds is not None:
+        return seconds
+    error = body.get("error")
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and str(detail.get("@type", "")).endswith("google.rpc.RetryInfo"):
+            return _number(str(detail.get("retryDelay", "")).removesuffix("s"))
+    text = body.get("detail")
+    found = re.search(r"resets? in ~?(\d+(?:\.\d+)?)\s*s", text) if isinstance(text, str) else None
+    return float(found.group(1)) if found else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,12}(\.\d{1,9})?\s*", value):
+        return float(value)
+    return None
+
+
+def _seconds_until(http_date: str, now: str | None) -> float | None:
+    try:
+        then = parsedate_to_datetime(http_date)
+        start = parsedate_to_datetime(now or "")
+    except (ValueError, TypeError):
+        return None
+    return (_aware(then) - _aware(start)).total_seconds()
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def merged(fields: Mapping[str, Any], options: Mapping[str, Any]) -> JsonBody:
+    """A JSON body of ``fields`` with the caller's ``provider_options`` laid over them; None values are left out."""
+    return JsonBody({name: value for name, value in {**fields, **options}.items() if value is not None})
