@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
-
-EMPTY_MAPPING: Mapping[str, Any] = MappingProxyType({})
 
 
 class ImageFormat(StrEnum):
@@ -108,7 +105,7 @@ class VariationRequest:
     background: str = ""
     user: str = ""
     fallbacks: tuple[str, ...] = ()
-    provider_options: Mapping[str, Mapping[str, Any]] = EMPTY_MAPPING
+    provider_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     raw: bool = False
     warnings: tuple[str, ...] = ()
 

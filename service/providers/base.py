@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from service.core.errors import GatewayError
-from service.core.values import EMPTY_MAPPING, EncodedImage, ImageFormat, Size, Usage
+from service.core.values import EncodedImage, ImageFormat, Size, Usage
 
 
 class PromptRule(Enum):
@@ -108,7 +108,7 @@ class Endpoint:
     provider: str
     base_url: str
     trusted_hosts: tuple[str, ...] = ()
-    options: Mapping[str, str] = EMPTY_MAPPING
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Credential:
 
     name: str
     secret: str = field(default="", repr=False)
-    parts: Mapping[str, str] = field(default=EMPTY_MAPPING, repr=False)
+    parts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class ProviderCall:
     background: str = ""
     output_format: ImageFormat | None = None
     user: str = ""
-    options: Mapping[str, Any] = EMPTY_MAPPING
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ class HttpRequest:
     method: str
     url: str
     purpose: Purpose = Purpose.SUBMIT
-    headers: Mapping[str, str] = EMPTY_MAPPING
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: JsonBody | FormBody | None = None
     delay_s: float = 0.0
     cancel: HttpRequest | None = None
@@ -240,7 +240,7 @@ class HttpResponse:
     """One response as received. Header names are lower case."""
 
     status: int
-    headers: Mapping[str, str] = EMPTY_MAPPING
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
 
 

@@ -1,0 +1,190 @@
+"""The one place where a request's fields are checked, whichever encoding they came in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.core.errors import invalid
+from service.core.values import ImageFormat, ResponseFormat, Size, VariationRequest
+
+SIZES = ("256x256", "512x512", "1024x1024", "1792x1024", "1024x1792", "1536x1024", "1024x1536")
+MOST_IMAGES = 10
+MOST_FALLBACKS = 10
+LARGEST_SEED = 2**32 - 1
+LONGEST_MODEL = 256
+LONGEST_PROMPT = 32_000
+LONGEST_USER = 256
+LONGEST_WORD = 64
+LONGEST_URL = 8192
+# A data URL carries the image itself; the body limit bounds it.
+DATA_URL_PREFIX = "data:"
+
+_SIZE_VALUES = {text: Size(*(int(side) for side in text.split("x"))) for text in SIZES}
+_OUTPUT_FORMATS = {"png": ImageFormat.PNG, "webp": ImageFormat.WEBP, "jpeg": ImageFormat.JPEG}
+
+
+@dataclass(slots=True)
+class Fields:
+    """A request's fields as the encodings deliver them: typed, but not yet checked. Empty means absent."""
+
+    model: str = ""
+    image: bytes = field(default=b"", repr=False)
+    image_given: bool = False
+    image_url: str = ""
+    n: int | None = None
+    size: str = ""
+    response_format: str = ""
+    user: str = ""
+    fallbacks: Sequence[str] = ()
+    prompt: str = ""
+    strength: float | None = None
+    seed: int | None = None
+    output_format: str = ""
+    quality: str = ""
+    background: str = ""
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+def checked(fields: Fields, *, raw: bool = False) -> VariationRequest:
+    """The request that ``fields`` describe.
+
+    Args:
+        raw: Whether the caller asked for the raw exchange with the provider.
+
+    Raises:
+        GatewayError: INVALID_REQUEST, naming the first field that is wrong and what would be right.
+    """
+    _check_image(fields)
+    return VariationRequest(
+        model=_text("model", fields.model, LONGEST_MODEL),
+        image=fields.image,
+        image_url=_url(fields.image_url),
+        n=_within("n", 1 if fields.n is None else fields.n, 1, MOST_IMAGES),
+        size=_size(fields.size),
+        response_format=_response_format(fields.response_format),
+        output_format=_output_format(fields.output_format),
+        prompt=_text("prompt", fields.prompt, LONGEST_PROMPT, lines=True),
+        strength=_strength(fields.strength),
+        seed=None if fields.seed is None else _within("seed", fields.seed, 0, LARGEST_SEED),
+        quality=_text("quality", fields.quality, LONGEST_WORD),
+        background=_text("background", fields.background, LONGEST_WORD),
+        user=_text("user", fields.user, LONGEST_USER),
+        fallbacks=_fallbacks(fields.fallbacks),
+        provider_options=_provider_options(fields.provider_options),
+        raw=raw,
+        warnings=tuple(fields.warnings),
+    )
+
+
+def fallback_name(param: str, entry: object) -> str:
+    """One fallback in any of its forms as ``provider/model`` or an alias.
+
+    Args:
+        param: How the caller wrote it, such as ``fallbacks[1]``, for the error.
+        entry: A string, or an object with ``model`` and perhaps ``provider``.
+
+    Raises:
+        GatewayError: INVALID_REQUEST when it cannot be understood.
+    """
+    form = 'write "provider/model", an alias, or an object such as {"provider": "local", "model": "vary"}'
+    if isinstance(entry, str) and entry.strip():
+        return _text(param, entry.strip(), LONGEST_MODEL, code="invalid_fallbacks")
+    if not isinstance(entry, Mapping):
+        raise invalid(param, f"{param} cannot be understood: {form}.", code="invalid_fallbacks")
+    unknown = sorted(str(key) for key in entry if key not in ("provider", "model"))
+    if unknown:
+        raise invalid(param, f"{param} has an unknown key {unknown[0]!r:.80}: {form}.", code="invalid_fallbacks")
+    provider, model = entry.get("provider", ""), entry.get("model", "")
+    if not isinstance(provider, str) or not isinstance(model, str) or not model.strip():
+        raise invalid(param, f"{param} must name a model in text: {form}.", code="invalid_fallbacks")
+    provider, model = provider.strip(), model.strip()
+    # {"provider": "openai", "model": "openai/gpt-image-2"} says the same thing twice.
+    name = model if not provider or model.startswith(provider + "/") else f"{provider}/{model}"
+    return _text(param, name, LONGEST_MODEL, code="invalid_fallbacks")
+
+
+def _check_image(fields: Fields) -> None:
+    if fields.image and fields.image_url:
+        raise invalid("image_url", "Give either image or image_url, not both.")
+    if fields.image or fields.image_url:
+        return
+    if fields.image_given:
+        raise invalid("image", "image is empty: send the bytes of a PNG, JPEG, WebP or GIF file.")
+    raise invalid("image", "image is required: a PNG, JPEG, WebP or GIF file, or an image_url.", code="missing_image")
+
+
+def _within(param: str, value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise invalid(param, f"{param} must be a whole number from {least} to {most}, not {value}.")
+    return value
+
+
+def _size(text: str) -> Size | None:
+    if text in ("", "auto"):
+        return None
+    size = _SIZE_VALUES.get(text)
+    if size is None:
+        raise invalid("size", f"size must be one of {', '.join(SIZES)} or auto, not {_shown(text)}.")
+    return size
+
+
+def _response_format(text: str) -> ResponseFormat:
+    try:
+        return ResponseFormat(text or "url")
+    except ValueError:
+        raise invalid("response_format", f"response_format must be url or b64_json, not {_shown(text)}.") from None
+
+
+def _output_format(text: str) -> ImageFormat:
+    image_format = _OUTPUT_FORMATS.get(text or "png")
+    if image_format is None:
+        raise invalid("output_format", f"output_format must be png, webp or jpeg, not {_shown(text)}.")
+    return image_format
+
+
+def _strength(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
+        raise invalid("strength", f"strength must be a number from 0 (subtle) to 1 (bold), not {value}.")
+    return value
+
+
+def _url(text: str) -> str:
+    if text and not text.startswith(DATA_URL_PREFIX):
+        _text("image_url", text, LONGEST_URL)
+    return text
+
+
+def _text(param: str, value: str, longest: int, *, lines: bool = False, code: str = "") -> str:
+    if len(value) > longest:
+        raise invalid(param, f"{param} may have at most {longest} characters, not {len(value)}.", code=code)
+    # Control characters would forge log lines and headers; a prompt may have line breaks and tabs.
+    if not value.isprintable() and any(
+        (ord(character) < 32 and not (lines and character in "\n\r\t")) or ord(character) == 127 for character in value
+    ):
+        raise invalid(param, f"{param} must not contain control characters.", code=code)
+    return value
+
+
+def _fallbacks(entries: Sequence[str]) -> tuple[str, ...]:
+    if len(entries) > MOST_FALLBACKS:
+        raise invalid("fallbacks", f"fallbacks may have at most {MOST_FALLBACKS} entries, not {len(entries)}.")
+    return tuple(entries)
+
+
+def _provider_options(options: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    for provider, values in options.items():
+        if not isinstance(values, Mapping):
+            raise invalid(
+                "provider_options",
+                f"provider_options.{provider:.80} must be an object of options for that provider.",
+            )
+    return options
+
+
+def _shown(text: str) -> str:
+    """A caller's own value, short enough to repeat to them."""
+    return repr(text if len(text) <= 80 else text[:77] + "…")
