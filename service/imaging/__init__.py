@@ -1,0 +1,1 @@
+"""Images: read defensively, fitted to what a model accepts, encoded, stored and served."""

@@ -1,0 +1,53 @@
+"""From pixels to files that hold nothing but the picture."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.core.values import EncodedImage, ImageFormat, Size
+from service.imaging.decode import flatten
+
+DEFAULT_QUALITY = 92
+
+
+def encode(image: Image.Image, format: ImageFormat, *, quality: int = DEFAULT_QUALITY) -> EncodedImage:
+    """Encodes an image without any metadata: no EXIF, colour profile, text or thumbnail.
+
+    Args:
+        image: Mode ``RGB`` or ``RGBA``, in sRGB. Alpha is flattened onto white for JPEG.
+        format: The file format.
+        quality: 1 to 100, for JPEG and WebP; from 90 on, JPEG keeps colour at full resolution.
+    """
+    if image.info:
+        # Pillow writes some of what it finds there into the file.
+        image = image.copy()
+        image.info = {}
+    buffer = io.BytesIO()
+    if format is ImageFormat.PNG:
+        image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
+    elif format is ImageFormat.JPEG:
+        flatten(image).save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+    elif format is ImageFormat.WEBP:
+        image.save(buffer, "WEBP", quality=quality, method=_WEBP_METHOD)
+    else:
+        image.save(buffer, "GIF")
+    return EncodedImage(buffer.getvalue(), format, Size(image.width, image.height))
+
+
+def encode_array(pixels: NDArray[np.uint8], format: ImageFormat, *, quality: int = DEFAULT_QUALITY) -> EncodedImage:
+    """Encodes an array of shape (height, width, 3) RGB or (height, width, 4) RGBA, dtype uint8.
+
+    Raises:
+        ValueError: The array has another shape or dtype (a fault of the calling code).
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or 0 in pixels.shape:
+        raise ValueError(f"expected uint8 of shape (height, width, 3 or 4), got {pixels.dtype} of {pixels.shape}")
+    return encode(Image.fromarray(np.ascontiguousarray(pixels)), format, quality=quality)
+
+
+_PNG_LEVEL = 1
+_WEBP_METHOD = 2

@@ -1,0 +1,99 @@
+"""GIF (87a, 89a): a logical screen, then frames and extensions made of blocks of up to 255 bytes."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from service.core.values import Size
+from service.imaging.formats.base import Header, Malformed, Truncated, join_kept
+
+SIGNATURES = (b"GIF87a", b"GIF89a")
+_FRAME, _EXTENSION, _TRAILER, _GRAPHIC_CONTROL = 0x2C, 0x21, 0x3B, 0xF9
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstFrame:
+    """Where the first frame is. ``control`` is the graphic control extension before it, or empty."""
+
+    size: Size
+    transparent: bool
+    control: tuple[int, int]
+    span: tuple[int, int]
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, at: int) -> int:
+    """The position after a run of blocks and the empty block that ends it."""
+    end = len(data)
+    while at < end:
+        length = data[at]
+        if length == 0:
+            return at + 1
+        at += length + 1
+    raise Truncated
+
+
+def _screen_end(data: bytes) -> int:
+    if len(data) < 13:
+        raise Truncated
+    return 13 + _palette_bytes(data[10])
+
+
+def _first_frame(data: bytes) -> _FirstFrame:
+    """Finds the first frame, extending the logical screen where the frame exceeds it."""
+    width, height = struct.unpack_from("<HH", data, 6) if len(data) >= 10 else (0, 0)
+    at = _screen_end(data)
+    control, transparent = (0, 0), False
+    while at + 2 <= len(data):
+        introducer = data[at]
+        if introducer == _EXTENSION:
+            after = _after_blocks(data, at + 2)
+            if data[at + 1] == _GRAPHIC_CONTROL and after - at == 8:
+                control, transparent = (at, after), bool(data[at + 3] & 1)
+            at = after
+        elif introducer == _FRAME:
+            if at + 11 > len(data):
+                raise Truncated
+            left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
+            after = _after_blocks(data, at + 10 + _palette_bytes(data[at + 9]) + 1)
+            size = Size(max(width, left + wide), max(height, top + high))
+            return _FirstFrame(size, transparent, control, (at, after))
+        elif introducer == _TRAILER:
+            raise Malformed("holds no picture")
+        else:
+            raise Malformed("is damaged: a GIF block is of no known kind")
+    raise Truncated
+
+
+def read_header(data: bytes) -> Header:
+    """Reads to the end of the first frame, to see whether another follows.
+
+    Raises:
+        Malformed: There is no first frame, or it is cut short.
+    """
+    first = _first_frame(data)
+    at = first.span[1]
+    while at + 2 <= len(data) and data[at] == _EXTENSION:
+        at = _after_blocks(data, at + 2)
+    animated = at < len(data) and data[at] == _FRAME
+    return Header(first.size, "P", 8, first.transparent, animated)
+
+
+def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
+    """The file with its first frame alone: no comments, no application data, no further frames.
+
+    ``keep_provenance`` changes nothing: the format has no place for it that is in use.
+
+    Raises:
+        Malformed: There is no first frame, or it is cut short.
+    """
+    first = _first_frame(data)
+    spans = [(0, _screen_end(data)), first.control, first.span]
+    trailer = first.span[1]
+    if data[trailer : trailer + 1] == b";":
+        return join_kept(data, [span for span in (*spans, (trailer, trailer + 1)) if span[0] < span[1]])
+    return b"".join(data[start:end] for start, end in spans) + b";"

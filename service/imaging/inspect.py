@@ -1,0 +1,159 @@
+"""What an uploaded file is, from its header alone: no pixel is decoded, nothing is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.core.errors import invalid
+from service.core.values import ImageFormat, Size
+from service.imaging.formats import gif, jpeg, png, webp
+from service.imaging.formats.base import Header, Malformed
+
+ACCEPTED = "PNG, JPEG, WebP and GIF"
+
+_READ_HEADER: dict[ImageFormat, Callable[[bytes], Header]] = {
+    ImageFormat.PNG: png.read_header,
+    ImageFormat.JPEG: jpeg.read_header,
+    ImageFormat.WEBP: webp.read_header,
+    ImageFormat.GIF: gif.read_header,
+}
+
+# Formats that are recognised for the sake of a helpful message only: (name, offset, signature).
+_OTHERS = (
+    ("AVIF", 4, b"ftypavi"),
+    ("HEIC", 4, b"ftyphe"),
+    ("HEIC", 4, b"ftypmif1"),
+    ("TIFF", 0, b"II*\x00"),
+    ("TIFF", 0, b"MM\x00*"),
+    ("BMP", 0, b"BM"),
+    ("JPEG XL", 0, b"\xff\x0a"),
+    ("JPEG XL", 4, b"JXL "),
+    ("JPEG 2000", 4, b"jP  "),
+    ("ICO", 0, b"\x00\x00\x01\x00"),
+    ("PSD", 0, b"8BPS"),
+    ("PDF", 0, b"%PDF"),
+    ("SVG", 0, b"<svg"),
+    ("XML or SVG", 0, b"<?xml"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """How large an image may be before it is refused unopened. In pixels, as displayed."""
+
+    max_pixels: int = 50_000_000
+    max_side: int = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a file's header says.
+
+    Attributes:
+        format: Sniffed from the bytes.
+        size: As displayed, that is with any EXIF orientation applied.
+        mode: The stored channels as Pillow names them: ``1 L LA P RGB RGBA CMYK``.
+        bits: Bits per channel as stored.
+        has_alpha: Whether pixels may be transparent.
+        animated: Whether there is more than one frame.
+        orientation: The EXIF orientation, 1 (upright) to 8.
+    """
+
+    format: ImageFormat
+    size: Size
+    mode: str
+    bits: int
+    has_alpha: bool
+    animated: bool
+    orientation: int
+
+    @property
+    def stored_size(self) -> Size:
+        """Width and height as stored: orientations 5 to 8 swap the sides."""
+        return self.size if self.orientation < 5 else Size(self.size.height, self.size.width)
+
+
+def sniff(data: bytes) -> ImageFormat | None:
+    """The format that the first bytes are a signature of, among those accepted; None if of none."""
+    if data.startswith(png.SIGNATURE):
+        return ImageFormat.PNG
+    if data.startswith(jpeg.SIGNATURE):
+        return ImageFormat.JPEG
+    if webp.is_webp(data):
+        return ImageFormat.WEBP
+    if data.startswith(gif.SIGNATURES):
+        return ImageFormat.GIF
+    return None
+
+
+def inspect(data: bytes, *, limits: ImageLimits) -> ImageFacts:
+    """Reads the header of an image file and checks its size, before anything is decoded.
+
+    A file that passes may still turn out to be damaged further on; ``decode`` tells.
+
+    Raises:
+        GatewayError: INVALID_REQUEST ``invalid_image`` for anything but a PNG, JPEG, WebP or GIF file with
+            a sound header and a size within the limits.
+    """
+    found = sniff(data)
+    if found is None:
+        raise invalid("image", _not_accepted(data))
+    try:
+        header = _READ_HEADER[found](data)
+    except Malformed as error:
+        raise invalid("image", f"The image {error}.") from None
+    stored = header.stored_size
+    _check_size(stored, limits)
+    size = stored if header.orientation < 5 else Size(stored.height, stored.width)
+    return ImageFacts(found, size, header.mode, header.bits, header.has_alpha, header.animated, header.orientation)
+
+
+def _check_size(size: Size, limits: ImageLimits) -> None:
+    if size.width < 1 or size.height < 1:
+        raise invalid("image", f"The image is empty: its size is {size} pixels.")
+    if size.width > limits.max_side or size.height > limits.max_side:
+        raise invalid("image", f"The image is {size} pixels; a side may have at most {limits.max_side}.")
+    if size.pixels > limits.max_pixels:
+        raise invalid(
+            "image",
+            f"The image has too many pixels: {size} is {size.pixels}, and at most {limits.max_pixels} are allowed.",
+        )
+
+
+def _not_accepted(data: bytes) -> str:
+    if not data:
+        return "The image is empty."
+    start = data[:64]
+    for name, offset, signature in _OTHERS:
+        if start.startswith(signature, offset):
+            return f"The image is a {name} file; accepted are {ACCEPTED}."
+    return f"The image is not an image file of a known format; accepted are {ACCEPTED}."
+
+
+def picture_only(data: bytes, found: ImageFormat, *, keep_provenance: bool = False) -> bytes:
+    """The same picture in the same encoding without metadata, trailing data or further frames.
+
+    Nothing is decoded, so nothing is lost; ``data`` itself is returned where nothing has to go. The file is
+    walked to its end, so what is returned is structurally complete (for PNG, checksums included). Colour
+    profiles stay. The EXIF orientation does not: it must be 1, or the picture must be re-encoded instead.
+    Further frames of an animated WebP stay.
+
+    Args:
+        keep_provenance: Whether to leave a C2PA manifest (who or what made the picture) in place.
+
+    Raises:
+        GatewayError: INVALID_REQUEST ``invalid_image`` when the file is damaged or truncated.
+    """
+    try:
+        return _PICTURE_ONLY[found](data, keep_provenance=keep_provenance)
+    except Malformed as error:
+        raise invalid("image", f"The image {error}.") from None
+
+
+_PICTURE_ONLY: dict[ImageFormat, Callable[..., bytes]] = {
+    ImageFormat.PNG: png.picture_only,
+    ImageFormat.JPEG: jpeg.picture_only,
+    ImageFormat.WEBP: webp.picture_only,
+    ImageFormat.GIF: gif.picture_only,
+}

@@ -1,0 +1,1 @@
+"""The network: the only code that knows httpx and the clock."""
