@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import EncodedImage
+from service.core.values import EncodedImage, Size
 from service.providers.base import HttpResponse, JsonBody, ProducedImage
 
 _LONGEST_EXCERPT = 300
@@ -198,3 +199,26 @@ def _aware(moment: datetime) -> datetime:
 def merged(fields: Mapping[str, Any], options: Mapping[str, Any]) -> JsonBody:
     """A JSON body of ``fields`` with the caller's ``provider_options`` laid over them; None values are left out."""
     return JsonBody({name: value for name, value in {**fields, **options}.items() if value is not None})
+
+
+def merged_form(fields: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Text fields of a multipart form, with the caller's ``provider_options`` laid over them.
+
+    None is left out, booleans are ``true`` and ``false``, a list repeats its field, an object is sent as JSON.
+    """
+    return tuple(
+        (name, item if isinstance(item, str) else json.dumps(item))
+        for name, value in {**fields, **options}.items()
+        for item in (value if isinstance(value, list | tuple) else (value,))
+        if item is not None
+    )
+
+
+def nearest_ratio(size: Size, ratios: Sequence[str]) -> str:
+    """The one of ``ratios``, written ``16:9``, whose shape is closest to that of ``size`` (log scale)."""
+
+    def distance(ratio: str) -> float:
+        width, _, height = ratio.partition(":")
+        return abs(math.log(size.aspect * float(height) / float(width)))
+
+    return min(ratios, key=distance)
