@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
+from PIL import Image
+
+from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.imaging.inspect import ImageLimits
+from service.imaging.decode import decode
+from service.imaging.encode import encode
+from service.imaging.inspect import ImageFacts, ImageLimits, inspect, picture_only
+from service.imaging.resize import crop_square, resize, resize_cover, size_within
 from service.providers.base import Profile
+
+_PLAIN_MODES = frozenset(("L", "P", "RGB", "RGBA"))
+# First without visible loss, then with some, before the picture is made smaller.
+_QUALITIES = (95, 90, 80)
+_LOSSY = (ImageFormat.JPEG, ImageFormat.WEBP)
+_SHRINK_STEPS = 12
 
 
 def prepare_input(data: bytes, profile: Profile, *, limits: ImageLimits) -> EncodedImage:
@@ -19,14 +33,27 @@ def prepare_input(data: bytes, profile: Profile, *, limits: ImageLimits) -> Enco
         GatewayError: INVALID_REQUEST ``invalid_image`` when the file cannot be decoded; UNSUPPORTED when no
             version of this image is within the model's limits (a ribbon of 5000x10 pixels, say).
     """
-    raise NotImplementedError
+    facts = inspect(data, limits=limits)
+    shape = facts.size
+    if profile.square_input:
+        shape = Size(min(shape.width, shape.height), min(shape.width, shape.height))
+    size = _input_size(shape, profile)
+    if facts.format in profile.input_formats and size == facts.size and _is_plain(facts):
+        stripped = picture_only(data, facts.format)
+        if len(stripped) <= profile.max_input_bytes:
+            return EncodedImage(stripped, facts.format, facts.size)
+    image = decode(data, limits=limits, at_least=_smallest_useful(facts.size, shape, size))
+    if profile.square_input:
+        image = crop_square(image)
+    return _encode_within(resize(image, size), facts.format, profile)
 
 
 def finish(data: bytes, *, size: Size | None, format: ImageFormat, limits: ImageLimits) -> EncodedImage:
     """Brings a provider's result to the format and, by cover-crop, to exactly the size that was asked for.
 
     Bytes pass through without re-encoding when format and size are right already; metadata is removed,
-    except for a C2PA manifest as long as the pixels that it vouches for are untouched.
+    except for a C2PA manifest as long as the pixels that it vouches for are untouched. Bytes that pass are
+    checked to be structurally complete (for PNG, checksums included), not decoded.
 
     Args:
         data: What the provider sent; as hostile as an upload.
@@ -36,4 +63,82 @@ def finish(data: bytes, *, size: Size | None, format: ImageFormat, limits: Image
     Raises:
         GatewayError: BAD_RESPONSE when the bytes are not an image that can be decoded.
     """
-    raise NotImplementedError
+    try:
+        facts = inspect(data, limits=limits)
+        wanted = size or facts.size
+        if facts.format is format and facts.size == wanted and _is_plain(facts):
+            return EncodedImage(picture_only(data, format, keep_provenance=True), format, wanted)
+        image = decode(data, limits=limits, at_least=wanted)
+    except GatewayError as error:
+        raise GatewayError(
+            ErrorKind.BAD_RESPONSE, f"The provider's result cannot be used. {error.message}"
+        ) from error
+    return encode(resize_cover(image, wanted), format)
+
+
+def _is_plain(facts: ImageFacts) -> bool:
+    """Whether any decoder shows the file as it is meant without understanding metadata or special channels."""
+    return facts.orientation == 1 and not facts.animated and facts.bits <= 8 and facts.mode in _PLAIN_MODES
+
+
+def _input_size(shape: Size, profile: Profile) -> Size:
+    """The size nearest to ``shape``, in its proportions, within the profile's input limits."""
+    smallest_side = min(shape.width, shape.height)
+    enlarge = max(
+        1.0, profile.min_input_side / smallest_side, math.sqrt(profile.min_input_pixels / shape.pixels)
+    )
+    if enlarge > 1.0:
+        shape = Size(math.ceil(shape.width * enlarge), math.ceil(shape.height * enlarge))
+    size = size_within(shape, max_side=profile.max_input_side, max_pixels=profile.max_input_pixels)
+    if min(size.width, size.height) < profile.min_input_side or size.pixels < profile.min_input_pixels:
+        raise GatewayError(
+            ErrorKind.UNSUPPORTED,
+            f"The image's proportions do not fit this model: at most {profile.max_input_side} pixels on the long "
+            f"side leave {min(size.width, size.height)} on the short one, and the model needs at least "
+            f"{profile.min_input_side} there and {profile.min_input_pixels} in all.",
+            param="image",
+        )
+    return size
+
+
+def _smallest_useful(whole: Size, shape: Size, size: Size) -> Size:
+    """How large the whole image must be for its part ``shape`` to be at least ``size``."""
+    scale = size.width / shape.width
+    return Size(math.ceil(whole.width * scale), math.ceil(whole.height * scale))
+
+
+def _encode_within(image: Image.Image, source: ImageFormat, profile: Profile) -> EncodedImage:
+    """The image in an accepted format and at most ``max_input_bytes`` long.
+
+    A lossy format at full size comes before a smaller picture: it loses less of what a model sees.
+    """
+    formats = _formats_to_try(image, source, profile)
+    size = Size(image.width, image.height)
+    for _ in range(_SHRINK_STEPS):
+        scaled = resize(image, size)
+        smallest = 0
+        for format in formats:
+            for quality in _QUALITIES if format in _LOSSY else (100,):
+                encoded = encode(scaled, format, quality=quality)
+                if len(encoded.data) <= profile.max_input_bytes:
+                    return encoded
+                smallest = min(smallest or len(encoded.data), len(encoded.data))
+        # Bytes go roughly with pixels; a little less, so that the next round is usually the last.
+        share = min(0.81, 0.9 * profile.max_input_bytes / smallest)
+        smaller = size_within(size, max_side=profile.max_input_side, max_pixels=max(1, int(size.pixels * share)))
+        if min(smaller.width, smaller.height) < profile.min_input_side or smaller.pixels < profile.min_input_pixels:
+            break
+        size = smaller
+    raise GatewayError(
+        ErrorKind.UNSUPPORTED,
+        f"The image cannot be brought under the {profile.max_input_bytes} bytes that this model accepts.",
+        param="image",
+    )
+
+
+def _formats_to_try(image: Image.Image, source: ImageFormat, profile: Profile) -> tuple[ImageFormat, ...]:
+    """The format to prefer, then the lossy ones that need fewer bytes; a picture with alpha keeps it if it can."""
+    accepted = profile.input_formats
+    first = source if source in accepted else accepted[0]
+    lossy = [ImageFormat.WEBP] if image.mode == "RGBA" else [ImageFormat.JPEG, ImageFormat.WEBP]
+    return (first, *(format for format in lossy if format in accepted and format is not first))
