@@ -48,7 +48,7 @@ def prepare_input(data: bytes, profile: Profile, *, limits: ImageLimits) -> Enco
     return _encode_within(resize(image, size), facts.format, profile)
 
 
-def finish(data: bytes, *, size: Size | None, format: ImageFormat, limits: ImageLimits) -> EncodedImage:
+def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits: ImageLimits) -> EncodedImage:
     """Brings a provider's result to the format and, by cover-crop, to exactly the size that was asked for.
 
     Bytes pass through without re-encoding when format and size are right already; metadata is removed,
@@ -58,7 +58,7 @@ def finish(data: bytes, *, size: Size | None, format: ImageFormat, limits: Image
     Args:
         data: What the provider sent; as hostile as an upload.
         size: The size that the result will have, or None to leave it as it is.
-        format: The format that the result will have.
+        output_format: The format that the result will have.
 
     Raises:
         GatewayError: BAD_RESPONSE when the bytes are not an image that can be decoded.
@@ -66,14 +66,12 @@ def finish(data: bytes, *, size: Size | None, format: ImageFormat, limits: Image
     try:
         facts = inspect(data, limits=limits)
         wanted = size or facts.size
-        if facts.format is format and facts.size == wanted and _is_plain(facts):
-            return EncodedImage(picture_only(data, format, keep_provenance=True), format, wanted)
+        if facts.format is output_format and facts.size == wanted and _is_plain(facts):
+            return EncodedImage(picture_only(data, output_format, keep_provenance=True), output_format, wanted)
         image = decode(data, limits=limits, at_least=wanted)
     except GatewayError as error:
-        raise GatewayError(
-            ErrorKind.BAD_RESPONSE, f"The provider's result cannot be used. {error.message}"
-        ) from error
-    return encode(resize_cover(image, wanted), format)
+        raise GatewayError(ErrorKind.BAD_RESPONSE, f"The provider's result cannot be used. {error.message}") from error
+    return encode(resize_cover(image, wanted), output_format)
 
 
 def _is_plain(facts: ImageFacts) -> bool:
@@ -84,9 +82,7 @@ def _is_plain(facts: ImageFacts) -> bool:
 def _input_size(shape: Size, profile: Profile) -> Size:
     """The size nearest to ``shape``, in its proportions, within the profile's input limits."""
     smallest_side = min(shape.width, shape.height)
-    enlarge = max(
-        1.0, profile.min_input_side / smallest_side, math.sqrt(profile.min_input_pixels / shape.pixels)
-    )
+    enlarge = max(1.0, profile.min_input_side / smallest_side, math.sqrt(profile.min_input_pixels / shape.pixels))
     if enlarge > 1.0:
         shape = Size(math.ceil(shape.width * enlarge), math.ceil(shape.height * enlarge))
     size = size_within(shape, max_side=profile.max_input_side, max_pixels=profile.max_input_pixels)
@@ -117,9 +113,9 @@ def _encode_within(image: Image.Image, source: ImageFormat, profile: Profile) ->
     for _ in range(_SHRINK_STEPS):
         scaled = resize(image, size)
         smallest = 0
-        for format in formats:
-            for quality in _QUALITIES if format in _LOSSY else (100,):
-                encoded = encode(scaled, format, quality=quality)
+        for candidate in formats:
+            for quality in _QUALITIES if candidate in _LOSSY else (100,):
+                encoded = encode(scaled, candidate, quality=quality)
                 if len(encoded.data) <= profile.max_input_bytes:
                     return encoded
                 smallest = min(smallest or len(encoded.data), len(encoded.data))
@@ -141,4 +137,4 @@ def _formats_to_try(image: Image.Image, source: ImageFormat, profile: Profile) -
     accepted = profile.input_formats
     first = source if source in accepted else accepted[0]
     lossy = [ImageFormat.WEBP] if image.mode == "RGBA" else [ImageFormat.JPEG, ImageFormat.WEBP]
-    return (first, *(format for format in lossy if format in accepted and format is not first))
+    return (first, *(further for further in lossy if further in accepted and further is not first))

@@ -95,7 +95,7 @@ def _load(picture: bytes, facts: ImageFacts, at_least: Size | None) -> Image.Ima
         raise invalid("image", "The image is damaged: its data contradicts its header.")
     if at_least is not None:
         smallest = (at_least.width, at_least.height)
-        image.draft(None, smallest if facts.orientation < 5 else smallest[::-1])  # type: ignore[arg-type]
+        image.draft(None, smallest if facts.orientation < 5 else smallest[::-1])
     image.load()
     return image
 
@@ -123,14 +123,14 @@ def _eight_bit_transparency(image: Image.Image, facts: ImageFacts) -> int | byte
 
     PNG states it in the file's own depth (third edition, 11.3.1.1); Pillow scales the pixels but not this.
     """
-    stated = image.info.get("transparency")
+    stated: int | bytes | tuple[int, ...] | None = image.info.get("transparency")
     if stated is None or image.mode in ("P", "1", "I;16"):
-        return stated  # type: ignore[no-any-return]
+        return stated
     if facts.bits == 16 and isinstance(stated, tuple):
         return tuple(value >> 8 for value in stated)
     if facts.bits < 8 and isinstance(stated, int):
         return stated * 255 // ((1 << facts.bits) - 1)
-    return stated  # type: ignore[no-any-return]
+    return stated
 
 
 def _from_sixteen_bits(image: Image.Image, transparent: int | None) -> tuple[Image.Image, None]:

@@ -18,22 +18,24 @@ DEFAULT_QUALITY = 92
 _WEBP_METHOD = 1
 
 
-def encode(image: Image.Image, format: ImageFormat, *, quality: int = DEFAULT_QUALITY) -> EncodedImage:
+def encode(image: Image.Image, output_format: ImageFormat, *, quality: int = DEFAULT_QUALITY) -> EncodedImage:
     """Encodes an image without any metadata: no EXIF, colour profile, text or thumbnail.
 
     Args:
         image: Mode ``RGB`` or ``RGBA``, in sRGB. Alpha is flattened onto white for JPEG.
-        format: The file format.
+        output_format: The file format.
         quality: 1 to 100, for JPEG and WebP; from 90 on, JPEG keeps colour at full resolution.
     """
-    if format is ImageFormat.PNG:
+    if output_format is ImageFormat.PNG:
         data = png.write(np.asarray(image))
     else:
-        data = _saved(image, format, quality)
-    return EncodedImage(data, format, Size(image.width, image.height))
+        data = _saved(image, output_format, quality)
+    return EncodedImage(data, output_format, Size(image.width, image.height))
 
 
-def encode_array(pixels: NDArray[np.uint8], format: ImageFormat, *, quality: int = DEFAULT_QUALITY) -> EncodedImage:
+def encode_array(
+    pixels: NDArray[np.uint8], output_format: ImageFormat, *, quality: int = DEFAULT_QUALITY
+) -> EncodedImage:
     """Encodes an array of shape (height, width, 3) RGB or (height, width, 4) RGBA, dtype uint8, in sRGB.
 
     Raises:
@@ -41,21 +43,21 @@ def encode_array(pixels: NDArray[np.uint8], format: ImageFormat, *, quality: int
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or 0 in pixels.shape:
         raise ValueError(f"expected uint8 of shape (height, width, 3 or 4), got {pixels.dtype} of {pixels.shape}")
-    if format is ImageFormat.PNG:
+    if output_format is ImageFormat.PNG:
         height, width, _ = pixels.shape
-        return EncodedImage(png.write(pixels), format, Size(width, height))
-    return encode(Image.fromarray(pixels), format, quality=quality)
+        return EncodedImage(png.write(pixels), output_format, Size(width, height))
+    return encode(Image.fromarray(pixels), output_format, quality=quality)
 
 
-def _saved(image: Image.Image, format: ImageFormat, quality: int) -> bytes:
+def _saved(image: Image.Image, output_format: ImageFormat, quality: int) -> bytes:
     if image.info:
         # Pillow writes some of what it finds there (colour profile, comment, XMP) into the file.
         image = image.copy()
         image.info = {}
     buffer = io.BytesIO()
-    if format is ImageFormat.JPEG:
+    if output_format is ImageFormat.JPEG:
         flatten(image).save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
-    elif format is ImageFormat.WEBP:
+    elif output_format is ImageFormat.WEBP:
         image.save(buffer, "WEBP", quality=quality, method=_WEBP_METHOD)
     else:
         image.save(buffer, "GIF")

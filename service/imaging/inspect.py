@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.core.errors import invalid
 from service.core.values import ImageFormat, Size
 from service.imaging.formats import gif, jpeg, png, webp
-from service.imaging.formats.base import Header, Malformed
+from service.imaging.formats.base import Header, MalformedError
 
 ACCEPTED = "PNG, JPEG, WebP and GIF"
 
@@ -101,7 +101,7 @@ def inspect(data: bytes, *, limits: ImageLimits) -> ImageFacts:
         raise invalid("image", _not_accepted(data))
     try:
         header = _READ_HEADER[found](data)
-    except Malformed as error:
+    except MalformedError as error:
         raise invalid("image", f"The image {error}.") from None
     stored = header.stored_size
     _check_size(stored, limits)
@@ -146,14 +146,14 @@ def picture_only(data: bytes, found: ImageFormat, *, keep_provenance: bool = Fal
         GatewayError: INVALID_REQUEST ``invalid_image`` when the file is damaged or truncated.
     """
     try:
-        return _PICTURE_ONLY[found](data, keep_provenance=keep_provenance)
-    except Malformed as error:
+        match found:
+            case ImageFormat.PNG:
+                return png.picture_only(data, keep_provenance=keep_provenance)
+            case ImageFormat.JPEG:
+                return jpeg.picture_only(data, keep_provenance=keep_provenance)
+            case ImageFormat.WEBP:
+                return webp.picture_only(data, keep_provenance=keep_provenance)
+            case ImageFormat.GIF:
+                return gif.picture_only(data)
+    except MalformedError as error:
         raise invalid("image", f"The image {error}.") from None
-
-
-_PICTURE_ONLY: dict[ImageFormat, Callable[..., bytes]] = {
-    ImageFormat.PNG: png.picture_only,
-    ImageFormat.JPEG: jpeg.picture_only,
-    ImageFormat.WEBP: webp.picture_only,
-    ImageFormat.GIF: gif.picture_only,
-}

@@ -7,6 +7,7 @@ import hmac
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,9 +46,11 @@ class LinkSigner:
             raise ValueError(f"the signing secret must have at least {SECRET_BYTES} bytes")
 
     def sign(self, name: str, expires_at: int) -> SignedQuery:
-        """Args:
-        name: A name the store gave.
-        expires_at: The first second (Unix time) at which the link no longer works.
+        """The query of a link that works until a moment.
+
+        Args:
+            name: A name the store gave.
+            expires_at: The first second (Unix time) at which the link no longer works.
         """
         expires = str(expires_at)
         return SignedQuery(expires, self._signature(name, expires))
@@ -109,10 +112,8 @@ def _create(path: Path) -> None:
             file.write(secrets.token_bytes(SECRET_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        try:
-            # Unlike a rename, a link fails where another process was first.
+        # Unlike a rename, a link fails where another process was first.
+        with suppress(FileExistsError):
             os.link(draft, path)
-        except FileExistsError:
-            pass
     finally:
         draft.unlink()

@@ -104,7 +104,8 @@ def open_store(
         bucket: Any = from_url(str(location), config=dict(options or {}))  # type: ignore[call-overload]
     except BaseError as error:
         # obstore's message may quote the options, and those may hold keys.
-        raise ValueError(f"the {scheme}:// store for results is not configured right ({type(error).__name__})") from None
+        kind = type(error).__name__
+        raise ValueError(f"the {scheme}:// store for results is not configured right ({kind})") from None
     return ObjectImageStore(bucket, lifetime=lifetime, max_bytes=max_bytes)
 
 
@@ -149,7 +150,7 @@ class LocalImageStore:
         with _storage_errors():
             return await asyncio.to_thread(self._remove, (now - self._lifetime).timestamp())
 
-    async def presigned_url(self, name: str, lifetime: timedelta) -> str | None:
+    async def presigned_url(self, name: str, lifetime: timedelta) -> str | None:  # noqa: ARG002  the protocol's
         return None
 
     def _entries(self) -> list[_Entry]:

@@ -11,11 +11,11 @@ _ORIENTATION_TAG = 0x0112
 _TIFF_SHORT = 3
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """The bytes break the rules of their format. The message completes the sentence "the image ..."."""
 
 
-class Truncated(Malformed):
+class TruncatedError(MalformedError):
     """The bytes end before the image does."""
 
     def __init__(self) -> None:

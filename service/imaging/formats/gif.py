@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from service.core.values import Size
-from service.imaging.formats.base import Header, Malformed, Truncated, join_kept
+from service.imaging.formats.base import Header, MalformedError, TruncatedError, join_kept
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
 _FRAME, _EXTENSION, _TRAILER, _GRAPHIC_CONTROL = 0x2C, 0x21, 0x3B, 0xF9
@@ -34,12 +34,12 @@ def _after_blocks(data: bytes, at: int) -> int:
         if length == 0:
             return at + 1
         at += length + 1
-    raise Truncated
+    raise TruncatedError
 
 
 def _screen_end(data: bytes) -> int:
     if len(data) < 13:
-        raise Truncated
+        raise TruncatedError
     return 13 + _palette_bytes(data[10])
 
 
@@ -57,23 +57,23 @@ def _first_frame(data: bytes) -> _FirstFrame:
             at = after
         elif introducer == _FRAME:
             if at + 11 > len(data):
-                raise Truncated
+                raise TruncatedError
             left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
             after = _after_blocks(data, at + 10 + _palette_bytes(data[at + 9]) + 1)
             size = Size(max(width, left + wide), max(height, top + high))
             return _FirstFrame(size, transparent, control, (at, after))
         elif introducer == _TRAILER:
-            raise Malformed("holds no picture")
+            raise MalformedError("holds no picture")
         else:
-            raise Malformed("is damaged: a GIF block is of no known kind")
-    raise Truncated
+            raise MalformedError("is damaged: a GIF block is of no known kind")
+    raise TruncatedError
 
 
 def read_header(data: bytes) -> Header:
     """Reads to the end of the first frame, to see whether another follows.
 
     Raises:
-        Malformed: There is no first frame, or it is cut short.
+        MalformedError: There is no first frame, or it is cut short.
     """
     first = _first_frame(data)
     at = first.span[1]
@@ -83,13 +83,11 @@ def read_header(data: bytes) -> Header:
     return Header(first.size, "P", 8, first.transparent, animated)
 
 
-def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
+def picture_only(data: bytes) -> bytes:
     """The file with its first frame alone: no comments, no application data, no further frames.
 
-    ``keep_provenance`` changes nothing: the format has no place for it that is in use.
-
     Raises:
-        Malformed: There is no first frame, or it is cut short.
+        MalformedError: There is no first frame, or it is cut short.
     """
     first = _first_frame(data)
     spans = [(0, _screen_end(data)), first.control, first.span]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from service.core.values import Size
-from service.imaging.formats.base import Header, Malformed, Truncated, exif_orientation, join_kept
+from service.imaging.formats.base import Header, MalformedError, TruncatedError, exif_orientation, join_kept
 
 SIGNATURE = b"\xff\xd8\xff"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -24,9 +24,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     at, end = 2, len(data)
     while True:
         if at + 2 > end:
-            raise Truncated
+            raise TruncatedError
         if data[at] != 0xFF:
-            raise Malformed("is damaged: a JPEG marker is missing")
+            raise MalformedError("is damaged: a JPEG marker is missing")
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
@@ -35,20 +35,20 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             yield marker, at, at + 2
             return
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            raise Malformed("is damaged: a JPEG marker is out of place")
+            raise MalformedError("is damaged: a JPEG marker is out of place")
         if at + 4 > end:
-            raise Truncated
+            raise TruncatedError
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         after = at + 2 + length
         if length < 2:
-            raise Malformed("is damaged: a JPEG segment has an impossible length")
+            raise MalformedError("is damaged: a JPEG segment has an impossible length")
         if after > end:
-            raise Truncated
+            raise TruncatedError
         if marker == _SCAN:
             yield marker, at, after
             found = _marker_after_scan.search(data, after)
             if found is None:
-                raise Truncated
+                raise TruncatedError
             yield 0, after, found.start()
             at = found.start()
         else:
@@ -60,14 +60,14 @@ def read_header(data: bytes) -> Header:
     """Reads up to the first scan.
 
     Raises:
-        Malformed: The frame header is missing, contradictory or cut short.
+        MalformedError: The frame header is missing, contradictory or cut short.
     """
     size: Size | None = None
     mode, bits, orientation = "", 8, 1
     for marker, start, after in _segments(data):
         if marker in _FRAME_MARKERS:
             if size is not None or after - start < 10:
-                raise Malformed("has a damaged JPEG header")
+                raise MalformedError("has a damaged JPEG header")
             bits = data[start + 4]
             height = int.from_bytes(data[start + 5 : start + 7], "big")
             width = int.from_bytes(data[start + 7 : start + 9], "big")
@@ -77,7 +77,7 @@ def read_header(data: bytes) -> Header:
         elif marker in (_SCAN, _END):
             break
     if size is None or not mode:
-        raise Malformed("has a damaged JPEG header")
+        raise MalformedError("has a damaged JPEG header")
     return Header(size, mode, bits, has_alpha=False, animated=False, orientation=orientation)
 
 
@@ -99,7 +99,7 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
     the ICC profile and Adobe's marker stay, since without them the colours would be wrong.
 
     Raises:
-        Malformed: The segments do not add up, or the file is cut short.
+        MalformedError: The segments do not add up, or the file is cut short.
     """
     kept = [(0, 2)]
     for marker, start, after in _segments(data):

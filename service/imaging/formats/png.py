@@ -9,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.values import Size
-from service.imaging.formats.base import Header, Malformed, Truncated, exif_orientation, join_kept
+from service.imaging.formats.base import Header, MalformedError, TruncatedError, exif_orientation, join_kept
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 # What decides how the still picture looks. Text, times, EXIF, unknown chunks and further frames are not in it.
-_PICTURE = frozenset(
-    (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"sBIT", b"bKGD", b"pHYs")
-)
+_PICTURE = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP cICP sBIT bKGD pHYs".split())
 _PROVENANCE = b"caBX"
 _chunk_header = struct.Struct(">L4s")
 
@@ -27,15 +25,15 @@ def read_header(data: bytes) -> Header:
     """Reads up to the first pixel data.
 
     Raises:
-        Malformed: The header is missing, contradictory or cut short.
+        MalformedError: The header is missing, contradictory or cut short.
     """
     if len(data) < 33:
-        raise Truncated
+        raise TruncatedError
     width, height, bits, colour, compression, filtering, interlace = struct.unpack_from(">LLBBBBB", data, 16)
     if data[8:16] != b"\x00\x00\x00\x0dIHDR" or bits not in _DEPTHS.get(colour, ()):
-        raise Malformed("has a damaged PNG header")
+        raise MalformedError("has a damaged PNG header")
     if compression or filtering or interlace > 1:
-        raise Malformed("has a PNG header with unknown compression, filter or interlace methods")
+        raise MalformedError("has a PNG header with unknown compression, filter or interlace methods")
     transparent = animated = False
     orientation = 1
     view = memoryview(data)
@@ -52,7 +50,7 @@ def read_header(data: bytes) -> Header:
             orientation = exif_orientation(view[at + 8 : min(at + 8 + length, end)])
         at += 12 + length
     else:
-        raise Truncated
+        raise TruncatedError
     mode = "1" if (bits, colour) == (1, 0) else _MODES[colour]
     return Header(Size(width, height), mode, bits, transparent or colour in (4, 6), animated, orientation)
 
@@ -63,23 +61,23 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
     Every kept chunk's CRC is checked, so what is returned is complete and as its encoder wrote it.
 
     Raises:
-        Malformed: A checksum is wrong, the header comes twice, or the file is cut short.
+        MalformedError: A checksum is wrong, the header comes twice, or the file is cut short.
     """
     view = memoryview(data)
     kept = [(0, 8)]
     at, end = 8, len(data)
     while True:
         if at + 12 > end:
-            raise Truncated
+            raise TruncatedError
         length, kind = _chunk_header.unpack_from(data, at)
         after = at + 12 + length
         if after > end:
-            raise Truncated
+            raise TruncatedError
         if kind in _PICTURE or (keep_provenance and kind == _PROVENANCE):
             if zlib.crc32(view[at + 4 : after - 4]) != int.from_bytes(view[after - 4 : after], "big"):
-                raise Malformed(f"is damaged: the checksum of its {kind.decode('ascii')} data is wrong")
+                raise MalformedError(f"is damaged: the checksum of its {kind.decode('ascii')} data is wrong")
             if kind == b"IHDR" and at != 8:
-                raise Malformed("is damaged: it has two headers")
+                raise MalformedError("is damaged: it has two headers")
             kept.append((at, after))
         if kind == b"IEND":
             return join_kept(data, kept)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from service.core.values import Size
-from service.imaging.formats.base import Header, Malformed, Truncated, exif_orientation
+from service.imaging.formats.base import Header, MalformedError, TruncatedError, exif_orientation
 
 _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x10, 0x08, 0x04, 0x02
 _PICTURE = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ICCP", b"ANIM", b"ANMF"))
@@ -21,32 +21,32 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yields (type, start of the data, end of the data) of each chunk.
 
     Raises:
-        Truncated: The file is shorter than its own header or a chunk says.
+        TruncatedError: The file is shorter than its own header or a chunk says.
     """
     if len(data) < 20:
-        raise Truncated
+        raise TruncatedError
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
-        raise Truncated
+        raise TruncatedError
     at = 12
     while at + 8 <= end:
         after = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
         if after > end:
-            raise Truncated
+            raise TruncatedError
         yield data[at : at + 4], at + 8, after
         at = after + (after & 1)
 
 
 def _lossy_size(data: bytes, start: int, end: int) -> Size:
     if end - start < 10 or data[start + 3 : start + 6] != b"\x9d\x01\x2a":
-        raise Malformed("has a damaged WebP header")
+        raise MalformedError("has a damaged WebP header")
     width, height = struct.unpack_from("<HH", data, start + 6)
     return Size(width & 0x3FFF, height & 0x3FFF)
 
 
 def _lossless_size(data: bytes, start: int, end: int) -> tuple[Size, bool]:
     if end - start < 5 or data[start] != 0x2F:
-        raise Malformed("has a damaged WebP header")
+        raise MalformedError("has a damaged WebP header")
     bits = int.from_bytes(data[start + 1 : start + 5], "little")
     return Size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1), bool(bits >> 28 & 1)
 
@@ -55,7 +55,7 @@ def read_header(data: bytes) -> Header:
     """Reads the first chunk and, in the extended format, finds the EXIF chunk.
 
     Raises:
-        Malformed: The first chunk is not one that a WebP file starts with, or the file is cut short.
+        MalformedError: The first chunk is not one that a WebP file starts with, or the file is cut short.
     """
     alpha = animated = False
     orientation = 1
@@ -74,7 +74,7 @@ def read_header(data: bytes) -> Header:
         if flags & _EXIF_FLAG:
             orientation = _orientation(data, chunks)
     else:
-        raise Malformed("has a damaged WebP header")
+        raise MalformedError("has a damaged WebP header")
     return Header(size, "RGBA" if alpha else "RGB", 8, alpha, animated, orientation)
 
 
@@ -91,7 +91,7 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
     """The file without anything but its picture; ``data`` itself where nothing has to go.
 
     Raises:
-        Malformed: No picture is in it, or the file is cut short.
+        MalformedError: No picture is in it, or the file is cut short.
     """
     kept: list[bytes] = []
     has_picture = False
@@ -103,7 +103,7 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
             has_picture = has_picture or kind in (b"VP8 ", b"VP8L", b"ANMF")
             kept.append(data[start - 8 : end] + b"\x00" * (end & 1))
     if not has_picture:
-        raise Malformed("holds no picture")
+        raise MalformedError("holds no picture")
     body = b"WEBP" + b"".join(kept)
     picture = b"RIFF" + len(body).to_bytes(4, "little") + body
     return data if picture == data else picture
