@@ -53,6 +53,8 @@ class Profile:
         min_side, max_side: Limits of an output side, in pixels.
         max_pixels: Limit of output width times height.
         output_follows_input: The output has the size of the input; no size can be asked for.
+        auto_follows_input: Asked for no size, the model takes the shape of the input. Otherwise its default is an
+            unrelated shape, and the gateway asks for the size nearest to the source's shape.
         input_formats: Formats accepted as input; the gateway converts anything else to the first of them.
         max_input_bytes: Limit of the encoded input file.
         min_input_side, max_input_side, max_input_pixels: Limits of the input in pixels.
@@ -74,6 +76,7 @@ class Profile:
     max_side: int = 4096
     max_pixels: int = 4096 * 4096
     output_follows_input: bool = False
+    auto_follows_input: bool = False
     input_formats: tuple[ImageFormat, ...] = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP)
     max_input_bytes: int = 20_000_000
     min_input_side: int = 1
