@@ -1,0 +1,27 @@
+"""``gateway.yaml`` and the environment, read into frozen values; what is wrong is told with file, line and key."""
+
+from service.config.describe import describe
+from service.config.fields import Address
+from service.config.load import load
+from service.config.models import EMBEDDED_PROVIDER, Alias, AliasTarget, Config, parse_target
+from service.config.problems import ConfigError, Problem
+from service.config.providers import KeySettings, ProfileOverrides, ProviderSettings
+from service.config.vendors import VENDOR_VARIABLES, VendorVariables
+
+__all__ = [
+    "EMBEDDED_PROVIDER",
+    "VENDOR_VARIABLES",
+    "Address",
+    "Alias",
+    "AliasTarget",
+    "Config",
+    "ConfigError",
+    "KeySettings",
+    "Problem",
+    "ProfileOverrides",
+    "ProviderSettings",
+    "VendorVariables",
+    "describe",
+    "load",
+    "parse_target",
+]

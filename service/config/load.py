@@ -1,0 +1,184 @@
+"""Makes the one Config out of the defaults, the file and the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.config import explain
+from service.config.document import MAX_BYTES, Document, read_document
+from service.config.fields import parse_address
+from service.config.models import EMBEDDED_PROVIDER, Config
+from service.config.problems import ConfigError, Problem, did_you_mean
+from service.config.routes import Resolver, unusable_targets
+from service.config.vendors import VENDOR_VARIABLES, VendorVariables, find
+
+DEFAULT_FILE = Path("gateway.yaml")
+
+_PORTS = {"GRPC_PORT": "grpc", "HTTP_PORT": "http"}
+# What the checks across sections look at; they wait until each of these is sound by itself.
+_CROSS_CHECKED = frozenset({"default_route", "aliases", "providers", "engine"})
+
+
+def load(
+    path: Path | None,
+    environment: Mapping[str, str],
+    *,
+    known_types: Collection[str] | None = None,
+    vendor_variables: Mapping[str, VendorVariables] = VENDOR_VARIABLES,
+) -> Config:
+    """Reads the configuration.
+
+    The environment (GRPC_PORT, HTTP_PORT, STATE_DIRECTORY) goes before the file, the file before the defaults.
+    A provider whose usual variables are set is there without being in the file.
+
+    Args:
+        path: The file; it has to exist. None: ``gateway.yaml`` in the working directory, if there is one.
+        known_types: Names of the translators in the catalog. None: any type of provider is accepted.
+        vendor_variables: Per type of provider, the variables that its vendor's own tools read.
+
+    Raises:
+        ConfigError: With everything that is wrong, each with its place.
+    """
+    document = _read(path, environment)
+    _override(document, environment)
+    _add_vendors(document, environment, vendor_variables, known_types)
+    config = _validate(document, environment)
+    if config is not None:
+        config = _cross_check(config, document, known_types, vendor_variables)
+    if document.problems or config is None:
+        raise ConfigError(document.problems)
+    # The two attributes that are not settings, filled in by the one maker of this class.
+    config._document = document
+    config._warnings = unusable_targets(config)
+    return config
+
+
+def _read(path: Path | None, environment: Mapping[str, str]) -> Document:
+    file = path or DEFAULT_FILE
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        if path is None:
+            return Document("defaults")
+        raise ConfigError([Problem(str(file), 0, "", "there is no such file")]) from None
+    except IsADirectoryError:
+        raise ConfigError([Problem(str(file), 0, "", "is a directory, not a file")]) from None
+    except OSError as error:
+        raise ConfigError([Problem(str(file), 0, "", f"cannot be read: {error.strerror}")]) from None
+    return read_document(str(file), data, environment)
+
+
+def _override(document: Document, environment: Mapping[str, str]) -> None:
+    """Puts the variables that the gateway itself reads in the place of what the file says."""
+    for variable, surface in _PORTS.items():
+        port = environment.get(variable, "").strip()
+        if not port:
+            continue
+        if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
+            document.problems.append(
+                Problem(f"environment variable {variable}", 0, "", "must be a port from 0 to 65535")
+            )
+            continue
+        section = _section(document.values, "listen")
+        if section is None:
+            continue
+        default = Config.model_fields["listen"].get_default()
+        try:
+            host = parse_address(section.get(surface) or getattr(default, surface)).host
+        except ValueError:
+            # The file is wrong; that is reported as such.
+            continue
+        section[surface] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        document.variables["listen", surface] = variable
+    # systemd gives several directories, separated by colons, when a unit asks for several.
+    directory = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if directory:
+        document.values["state_directory"] = directory
+        document.variables["state_directory",] = "STATE_DIRECTORY"
+
+
+def _section(values: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The mapping under a key, made if it is absent or empty; None where something else stands there."""
+    if values.get(name) is None:
+        values[name] = {}
+    section = values[name]
+    return section if isinstance(section, dict) else None
+
+
+def _add_vendors(
+    document: Document,
+    environment: Mapping[str, str],
+    vendor_variables: Mapping[str, VendorVariables],
+    known_types: Collection[str] | None,
+) -> None:
+    """Adds what the vendors' usual variables say of providers that the file gives no key for."""
+    providers = _section(document.values, "providers")
+    if providers is None:
+        return
+    for name in [*providers, *(name for name in vendor_variables if name not in providers)]:
+        entry = providers.get(name)
+        if entry is not None and not isinstance(entry, dict):
+            continue
+        provider_type = entry.get("type") or name if entry else name
+        variables = vendor_variables.get(provider_type) if isinstance(provider_type, str) else None
+        if variables is None or (known_types is not None and provider_type not in known_types):
+            continue
+        # A key from the shell goes to its vendor only, never to an address that the file names.
+        if entry and (entry.get("keys") or entry.get("base_url") or entry.get("enabled") is False):
+            continue
+        found = find(variables, environment)
+        if found is None:
+            continue
+        own_options = (entry or {}).get("options") or {}
+        merged = {**(entry or {}), **found.settings}
+        if isinstance(own_options, dict):
+            merged["options"] = {**found.settings.get("options", {}), **own_options}
+        providers[name] = merged
+        for place, variable in found.origins.items():
+            if place[0] != "options" or place[1] not in own_options:
+                document.variables["providers", name, *place] = variable
+        if entry is None:
+            document.variables["providers", name] = next(iter(found.origins.values()))
+
+
+def _validate(document: Document, environment: Mapping[str, str]) -> Config | None:
+    """The settings, each checked by itself; on errors, None, or those sections that the cross-checks need."""
+    context = {"environment": environment}
+    try:
+        return Config.model_validate(document.values, context=context)
+    except ValidationError as error:
+        explain.report(document, error)
+        wrong = {finding["loc"][0] for finding in error.errors(include_url=False) if finding["loc"]}
+    if wrong & _CROSS_CHECKED:
+        return None
+    sound = {name: value for name, value in document.values.items() if name in _CROSS_CHECKED}
+    return Config.model_validate(sound, context=context)
+
+
+def _cross_check(
+    config: Config,
+    document: Document,
+    known_types: Collection[str] | None,
+    vendor_variables: Mapping[str, VendorVariables],
+) -> Config:
+    """Checks what one section says of another, and fills in what follows from it."""
+    for name, provider in config.providers.items():
+        provider_type = provider.type or name
+        if known_types is not None and provider_type not in known_types:
+            path = ("providers", name, "type") if provider.type else ("providers", name)
+            hint = did_you_mean(provider_type, known_types)
+            document.report(path, f"{provider_type!r} is not a known type of provider{hint}")
+    known = {EMBEDDED_PROVIDER, *config.providers, *(vendor_variables if known_types is None else known_types)}
+    aliases, errors = Resolver(config, known).resolve()
+    for error in errors:
+        document.report(document.nearest(error.path) or error.path, str(error))
+    providers = {
+        name: provider.model_copy(update={"type": provider.type or name}) for name, provider in config.providers.items()
+    }
+    return config.model_copy(update={"aliases": aliases, "providers": MappingProxyType(providers)})

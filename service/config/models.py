@@ -1,0 +1,260 @@
+"""Every setting of the gateway, with its default. The meaning for operators is told in gateway.example.yaml."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+
+from service.config.document import Document
+from service.config.fields import (
+    Address,
+    Bytes,
+    Frozen,
+    Listening,
+    Number,
+    OptionalUrl,
+    Origin,
+    Seconds,
+    Secret,
+    Settings,
+    Whole,
+    empty,
+)
+from service.config.providers import ProviderSettings
+from service.core.values import Target
+from service.routing.route import WeightedTarget
+
+EMBEDDED_PROVIDER = "local"
+"""Name of the provider that is the embedded engine; it is configured under ``engine``, not ``providers``."""
+
+MOST_TARGETS = 32
+"""Most targets that an alias may stand for."""
+
+DEFAULT_PROMPT = (
+    "Create a new variation of this image. Keep the same subject, composition, style and colour palette; "
+    "change only small details. Add no text or watermark."
+)
+
+
+def parse_target(text: str) -> Target | None:
+    """The target written ``provider/model``; the model may hold further slashes. None: it is not of that form."""
+    provider, slash, model = text.partition("/")
+    return Target(provider, model) if slash and provider and model else None
+
+
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def _provider_name(value: str) -> str:
+    if value == EMBEDDED_PROVIDER:
+        raise ValueError("is the embedded engine; its settings are under engine")
+    if not _PROVIDER_NAME.fullmatch(value):
+        raise ValueError("a provider's name has lower-case letters, digits, dots, dashes and underscores")
+    return value
+
+
+ProviderName = Annotated[str, AfterValidator(_provider_name)]
+
+
+def _only_loopback(address: Address) -> Address:
+    if not address.is_loopback:
+        raise ValueError("must be a loopback address such as 127.0.0.1:0: it needs no credential and can stop Envoy")
+    return address
+
+
+def _store(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        return value
+    if scheme not in ("file", "s3", "gs", "az"):
+        raise ValueError("must be a directory, or a URL that starts with file://, s3://, gs:// or az://")
+    if scheme == "file" and not rest.startswith("/"):
+        raise ValueError("a file URL has three slashes: file:///var/lib/gateway")
+    if not rest.split("/", 1)[0] and scheme != "file":
+        raise ValueError(f"must name a bucket: {scheme}://bucket/prefix")
+    if "@" in rest:
+        raise ValueError("must not hold credentials; the store takes them from the environment")
+    return value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < 32:
+        raise ValueError("must have at least 32 characters; `openssl rand -hex 32` makes one")
+    return value
+
+
+class ListenSettings(Settings):
+    """Where the gateway is reached. ``public_url`` is the base of result links; empty: taken from the request."""
+
+    grpc: Listening = Address("127.0.0.1", 50051)
+    http: Listening = Address("127.0.0.1", 8080)
+    admin: Annotated[Listening, AfterValidator(_only_loopback)] = Address("127.0.0.1", 0)
+    public_url: OptionalUrl = ""
+
+
+class LimitSettings(Settings):
+    """Bounds of one request (bytes, pixels, seconds), and how many are served at a time."""
+
+    request_bytes: Annotated[Bytes, Field(le=1024**3)] = 50 * 1024**2
+    response_bytes: Annotated[Bytes, Field(le=1024**3)] = 100 * 1024**2
+    image_pixels: Annotated[Whole, Field(ge=1, le=500_000_000)] = 50_000_000
+    request_timeout: Annotated[Seconds, Field(le=86400)] = 600.0
+    concurrent_requests: Annotated[Whole, Field(ge=1, le=100_000)] = 64
+
+
+class RetrySettings(Settings):
+    """Retries of one provider call. The first waits up to ``backoff`` seconds, each further one up to twice as
+    long as the one before it, none longer than ``max_backoff``, unless the provider says how long."""
+
+    max: Annotated[Whole, Field(ge=0, le=10)] = 2
+    backoff: Seconds = 0.5
+    max_backoff: Seconds = 20.0
+
+
+class TimeoutSettings(Settings):
+    """Seconds to connect to a provider, and for one attempt at it, polling included."""
+
+    connect: Seconds = 5.0
+    attempt: Seconds = 300.0
+
+
+class BreakerSettings(Settings):
+    """After ``failures`` in a row a target is passed over for ``cooldown`` seconds; then one call may try it."""
+
+    failures: Annotated[Whole, Field(ge=1, le=1000)] = 5
+    cooldown: Seconds = 30.0
+
+
+class EngineSettings(Settings):
+    """The embedded engine. ``workers`` 0 means one per processor."""
+
+    enabled: bool = True
+    workers: Annotated[Whole, Field(ge=0, le=256)] = 0
+    cache_directory: Annotated[str, Field(min_length=1)] = "cache"
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers to start: as configured, or one per processor that this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+class ResultSettings(Settings):
+    """Where results asked for by URL are kept. ``signing_secret`` None: made once, kept in the state directory."""
+
+    store: Annotated[str, Field(min_length=1), AfterValidator(_store)] = "results"
+    expires_after: Annotated[Seconds, Field(le=7 * 86400)] = 3600.0
+    max_bytes: Bytes = 2 * 1024**3
+    signing_secret: Annotated[Secret, AfterValidator(_long_enough)] | None = None
+
+
+class LogSettings(Settings):
+    """How much is logged."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class AliasTarget(Settings):
+    """One target of an alias. In the file ``model`` may name another alias; once loaded it is ``provider/model``."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    weight: Annotated[Number, Field(ge=0, le=1_000_000)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, values: Any) -> Any:
+        return {"model": values} if isinstance(values, str) else values
+
+    @property
+    def target(self) -> Target:
+        """The provider and model; ValueError where the model is still an alias."""
+        target = parse_target(self.model)
+        if target is None:
+            raise ValueError(f"{self.model!r} is not provider/model")
+        return target
+
+
+class Alias(Settings):
+    """What a name stands for: targets that are tried in ``order``, or in an order drawn by weight."""
+
+    targets: Annotated[tuple[AliasTarget, ...], Field(min_length=1, max_length=MOST_TARGETS)]
+    policy: Literal["order", "weighted"] = "order"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            return {"targets": [values]}
+        return {"targets": values} if isinstance(values, list) else values
+
+    @property
+    def weighted_targets(self) -> tuple[WeightedTarget, ...]:
+        """The targets as ``routing.route.weighted_order`` takes them."""
+        return tuple(WeightedTarget(target.target, target.weight) for target in self.targets)
+
+
+class Config(Settings):
+    """Everything the gateway is told, checked and complete. Made by ``load``.
+
+    Attributes:
+        default_route: ``provider/model`` or an alias: what a request without a model gets.
+        aliases: The shipped and the configured ones, with aliases of aliases resolved, so that every target
+            is ``provider/model``. A target's provider may lack a key; then ``warnings`` says so.
+        providers: Those in the file (disabled ones too) and those found by their usual environment variables,
+            without the embedded engine.
+        fall_back_when_rejected: Whether the next target is tried after a provider refused the content.
+        allowed_image_url_origins: Exempt from the rules for hostile URLs: ``http://127.0.0.1:9000``.
+    """
+
+    listen: ListenSettings = ListenSettings()
+    limits: LimitSettings = LimitSettings()
+    default_route: Annotated[str, Field(min_length=1, max_length=256)] = "local/vary"
+    aliases: Frozen[str, Alias] = Field(default_factory=empty)
+    default_prompt: Annotated[str, Field(min_length=1, max_length=32_000)] = DEFAULT_PROMPT
+    fall_back_when_rejected: bool = False
+    providers: Frozen[ProviderName, ProviderSettings] = Field(default_factory=empty)
+    retries: RetrySettings = RetrySettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    engine: EngineSettings = EngineSettings()
+    results: ResultSettings = ResultSettings()
+    state_directory: Annotated[str, Field(min_length=1)] = ".gateway"
+    allow_direct_keys: bool = False
+    allow_raw: bool = False
+    allowed_image_url_origins: tuple[Origin, ...] = ()
+    log: LogSettings = LogSettings()
+
+    _document: Document = PrivateAttr(default_factory=lambda: Document(""))
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def document(self) -> Document:
+        """What was read, with the place of every value."""
+        return self._document
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works, but perhaps not as meant."""
+        return self._warnings
+
+    @property
+    def state_path(self) -> Path:
+        """The directory for what outlives a restart, absolute. It need not exist yet."""
+        return Path(self.state_directory).expanduser().absolute()
+
+    @property
+    def engine_cache_path(self) -> Path:
+        """The directory for compiled kernels, absolute. It need not exist yet."""
+        return self.state_path / Path(self.engine.cache_directory).expanduser()
+
+    @property
+    def results_location(self) -> Path | str:
+        """Where results are stored: an absolute directory, or the URL of an object store."""
+        store = self.results.store
+        if store.startswith("file://"):
+            return Path(unquote(urlsplit(store).path))
+        return store if "://" in store else self.state_path / Path(store).expanduser()

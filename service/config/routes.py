@@ -1,0 +1,118 @@
+"""Checks the default route and the aliases, and resolves aliases of aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+from service.config.models import EMBEDDED_PROVIDER, MOST_TARGETS, Alias, AliasTarget, Config, parse_target
+from service.config.problems import Path, did_you_mean
+
+SHIPPED_ALIASES = ("dall-e-2",)
+"""Names that stand for the default route: what clients of the retired original endpoint ask for."""
+
+
+class RouteError(ValueError):
+    """A route that cannot be resolved, and where in the settings."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class Resolver:
+    """Resolves the aliases of one configuration.
+
+    Args:
+        known_providers: Every provider name that a target may use, configured or not.
+    """
+
+    def __init__(self, config: Config, known_providers: Collection[str]) -> None:
+        shipped = {name: Alias(targets=(AliasTarget(model=config.default_route),)) for name in SHIPPED_ALIASES}
+        self._aliases: Mapping[str, Alias] = {**shipped, **config.aliases}
+        self._configured = config.aliases
+        self._known_providers = known_providers
+        self._default_route = config.default_route
+
+    def resolve(self) -> tuple[Mapping[str, Alias], tuple[RouteError, ...]]:
+        """Every alias with targets that are all ``provider/model``, and what is wrong with the others."""
+        resolved: dict[str, Alias] = {}
+        errors: list[RouteError] = []
+        try:
+            self._targets_of(self._default_route, ("default_route",), ())
+        except RouteError as error:
+            # Found again, with its own place, when the alias itself is resolved.
+            if error.path == ("default_route",):
+                errors.append(error)
+        for name, alias in self._aliases.items():
+            path: Path = ("aliases", name) if name in self._configured else ("default_route",)
+            try:
+                if "/" in name or not name.strip() or not name.isprintable():
+                    raise RouteError(path, "the name of an alias must be printable and without a slash")
+                resolved[name] = self._flatten(alias, path, (name,))
+            except RouteError as error:
+                # The same place is reached from every alias that leads to it.
+                if all(error.path != known.path for known in errors):
+                    errors.append(error)
+        return MappingProxyType(resolved), tuple(errors)
+
+    def _flatten(self, alias: Alias, path: Path, trail: tuple[str, ...]) -> Alias:
+        """The alias with the targets of other aliases in place of their names; weights are shared out."""
+        targets: list[AliasTarget] = []
+        for position, target in enumerate(alias.targets):
+            place = (*path, "targets", position, "model") if path != ("default_route",) else path
+            inner = self._targets_of(target.model, place, trail)
+            if len(inner.targets) > 1 and len(alias.targets) > 1 and inner.policy != alias.policy:
+                raise RouteError(place, f"{target.model!r} has another policy, so it cannot be one of several targets")
+            if len(alias.targets) == 1:
+                return inner
+            total = sum(each.weight for each in inner.targets)
+            targets += [
+                AliasTarget(model=each.model, weight=target.weight * each.weight / total if total else 0.0)
+                for each in inner.targets
+            ]
+            # Checked while they add up: aliases of aliases can double at every level.
+            if len(targets) > MOST_TARGETS:
+                raise RouteError(place, f"the alias stands for more than {MOST_TARGETS} targets")
+        return Alias(targets=tuple(targets), policy=alias.policy)
+
+    def _targets_of(self, name: str, path: Path, trail: tuple[str, ...]) -> Alias:
+        if name in trail:
+            cycle = (*trail[trail.index(name) :], name)
+            raise RouteError(path, f"the alias leads back to itself: {' -> '.join(cycle)}")
+        if name in self._aliases:
+            inner = ("aliases", name) if name in self._configured else ("default_route",)
+            return self._flatten(self._aliases[name], inner, (*trail, name))
+        target = parse_target(name)
+        if target is None:
+            raise RouteError(
+                path, f"{name!r} is neither provider/model nor an alias{did_you_mean(name, self._configured)}"
+            )
+        if target.provider not in self._known_providers:
+            hint = did_you_mean(target.provider, self._known_providers)
+            raise RouteError(path, f"there is no provider {target.provider!r}{hint}")
+        return Alias(targets=(AliasTarget(model=name),))
+
+
+def unusable_targets(config: Config) -> tuple[str, ...]:
+    """A sentence for each target that the default route or an alias leads to and that cannot be called now."""
+    usable = {name for name, provider in config.providers.items() if provider.enabled}
+    if config.engine.enabled:
+        usable.add(EMBEDDED_PROVIDER)
+    default = config.aliases.get(config.default_route) or Alias(targets=(AliasTarget(model=config.default_route),))
+    routes = {"the default route": default} | {f"the alias {name!r}": alias for name, alias in config.aliases.items()}
+    sentences: list[str] = []
+    for name, alias in routes.items():
+        for each in alias.targets:
+            provider = each.target.provider
+            if provider not in usable:
+                sentences.append(f"{name} leads to {each.model}, but {_reason(config, provider)}")
+    return tuple(dict.fromkeys(sentences))
+
+
+def _reason(config: Config, provider: str) -> str:
+    if provider == EMBEDDED_PROVIDER:
+        return "the embedded engine is off (engine.enabled)"
+    if provider in config.providers:
+        return f"providers.{provider} is not enabled"
+    return f"{provider} has no key: set its usual environment variable or add providers.{provider}"
