@@ -22,7 +22,9 @@ _MAX_URL_LENGTH = 8192
 _MAX_ADDRESSES_TRIED = 3
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_data_url_head = re.compile(r"data:image/[a-z0-9.+-]{1,64}(?:;[a-z0-9-]{1,64}=[a-z0-9.+-]{1,64})*;base64", re.IGNORECASE)
+_data_url_head = re.compile(
+    r"data:image/[a-z0-9.+-]{1,64}(?:;[a-z0-9-]{1,64}=[a-z0-9.+-]{1,64})*;base64", re.IGNORECASE
+)
 
 
 class ChosenBy(Enum):
@@ -183,10 +185,12 @@ def _parse(text: str) -> httpx.URL:
 
 def _check(url: httpx.URL, policy: FetchPolicy) -> bool:
     """Refuses what no resolving is needed to refuse; returns whether the operator vouches for the origin."""
+    if url.scheme not in _DEFAULT_PORTS:
+        raise _RefusedError("is not an https or data URL")
     if url.userinfo:
         raise _RefusedError("holds credentials, which are not sent to anyone")
     if not url.host:
-        raise _RefusedError("has no host; it must be an https or data URL")
+        raise _RefusedError("has no host")
     if _origin(url) in policy.allowed_origins:
         return True
     if url.scheme != "https":
