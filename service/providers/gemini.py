@@ -56,7 +56,7 @@ _REFUSALS = frozenset(
 
 
 class GeminiImages:
-    """The Gemini API (Google AI Studio keys). Endpoint option: ``api_version``, by default ``v1beta``."""
+    """The Gemini API, with its own API keys."""
 
     def vary(self, call: ProviderCall, profile: Profile, endpoint: Endpoint) -> Exchange:
         """One call, one image. ``size`` becomes ``aspectRatio`` and, above 1K, ``imageSize``."""
@@ -79,8 +79,7 @@ class GeminiImages:
         return wire.status_error(response, said, kind=_kind(response.status, error, said))
 
     def _url(self, call: ProviderCall, endpoint: Endpoint) -> str:
-        version = endpoint.options.get("api_version", "v1beta")
-        return f"{endpoint.base_url}/{version}/models/{quote(call.model, safe='')}:generateContent"
+        return f"{endpoint.base_url}/models/{quote(call.model, safe='')}:generateContent"
 
     def _image_config(self, call: ProviderCall) -> dict[str, Any]:
         if call.size is None:
@@ -108,8 +107,8 @@ class GeminiImages:
 class VertexImages(GeminiImages):
     """Vertex AI. The credential's ``secret`` is an OAuth access token.
 
-    Endpoint options: ``project`` (required), ``location`` (``global``), ``api_version`` (``v1beta1``). A regional
-    location has its own host, to be given as the base URL.
+    Endpoint options: ``project`` (required) and ``location`` (``global``). A regional location has its own host,
+    to be given as the base URL.
     """
 
     def authorization(
@@ -129,10 +128,9 @@ class VertexImages(GeminiImages):
                 f"Provider {endpoint.provider!r} needs the option 'project', the Google Cloud project's id.",
                 may_have_run=False,
             )
-        version = endpoint.options.get("api_version", "v1beta1")
-        location = quote(endpoint.options.get("location", "global"), safe="")
+        location = quote(endpoint.options.get("location") or "global", safe="")
         return (
-            f"{endpoint.base_url}/{version}/projects/{quote(project, safe='')}/locations/{location}"
+            f"{endpoint.base_url}/projects/{quote(project, safe='')}/locations/{location}"
             f"/publishers/google/models/{quote(call.model, safe='')}:generateContent"
         )
 

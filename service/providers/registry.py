@@ -9,5 +9,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from service.providers.base import Translator
+from service.providers.bedrock import BedrockStability
+from service.providers.gemini import GeminiImages, VertexImages
+from service.providers.ideogram import IdeogramRemix
+from service.providers.stability import StabilityImages
 
-TRANSLATORS: Mapping[str, Translator] = MappingProxyType({})
+TRANSLATORS: Mapping[str, Translator] = MappingProxyType(
+    {
+        "bedrock": BedrockStability(),
+        "gemini": GeminiImages(),
+        "ideogram": IdeogramRemix(),
+        "stability": StabilityImages(),
+        "vertex": VertexImages(),
+    }
+)

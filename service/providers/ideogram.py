@@ -1,0 +1,124 @@
+"""Ideogram's remix: multipart in, JSON with links out. Its v1 paths (3.0 and 4.0) and its v2 API.
+
+Requests and answers follow the vendor's OpenAPI description and API overview; none is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from service.core.errors import ErrorKind, GatewayError
+from service.providers import wire
+from service.providers.base import (
+    CallResult,
+    Credential,
+    Endpoint,
+    Exchange,
+    FormBody,
+    FormFile,
+    HttpRequest,
+    HttpResponse,
+    ProducedImage,
+    Profile,
+    ProviderCall,
+    Purpose,
+    SignableRequest,
+)
+
+_POLL_DELAY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How one generation of the API wants to be asked."""
+
+    path: str
+    prompt_field: str = "prompt"
+    counts: bool = True  # Takes num_images and seed.
+    keeps_prompt: bool = True  # Takes magic_prompt=OFF: the vendor shall not rewrite the prompt.
+
+
+_FORMS: Mapping[str, _Form] = {
+    "ideogram-v3": _Form("/v1/ideogram-v3/remix"),
+    "ideogram-v4": _Form("/v1/ideogram-v4/remix", prompt_field="text_prompt", counts=False, keeps_prompt=False),
+}
+
+
+class IdeogramRemix:
+    """Models: ``ideogram-v3`` and ``ideogram-v4`` (v1 API); any other name (``auto``, ``ideogram-4``, …) is one of
+    the v2 API's, which has the model in its path."""
+
+    def vary(self, call: ProviderCall, profile: Profile, endpoint: Endpoint) -> Exchange:
+        """One call, several images by URL.
+
+        ``image_weight`` runs from 100 (the source) to 1: strength becomes ``round(100 - 99 * strength)``; without
+        one the vendor chooses.
+        """
+        form = _FORMS.get(call.model) or _Form(f"/v2/image/remix/{quote(call.model, safe='')}", keeps_prompt=False)
+        fields = wire.merged_form(_fields(form, call), call.options)
+        source = FormFile("image", f"image.{call.image.format.value}", call.image.format.media_type, call.image.data)
+        response = yield HttpRequest("POST", endpoint.base_url + form.path, body=FormBody(fields, (source,)))
+        answer = wire.json_object(response)
+        # The caller's options may have made the request asynchronous (async, webhook_url).
+        generation = answer.get("generation_id")
+        while "data" not in answer and isinstance(generation, str) and answer.get("status") in (None, "pending"):
+            url = f"{endpoint.base_url}/v2/generations/{quote(generation, safe='')}"
+            response = yield HttpRequest("GET", url, Purpose.POLL, delay_s=_POLL_DELAY_S)
+            # Only a poll's "pending" means another; an answer without a status is no progress.
+            answer = {"status": "", **wire.json_object(response)}
+        return _result(answer)
+
+    def authorization(
+        self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime
+    ) -> Mapping[str, str]:
+        return {"api-key": credential.secret}
+
+    def failure(self, response: HttpResponse) -> GatewayError:
+        body = wire.lenient_json(response)
+        fields = body if isinstance(body, dict) else {}
+        said = next((fields[name] for name in ("error", "message", "detail") if isinstance(fields.get(name), str)), "")
+        kind = None
+        if response.status == 422:
+            kind = ErrorKind.CONTENT_REJECTED  # The only thing that the vendor documents for 422.
+        elif isinstance(reason := fields.get("reject_reason"), str):
+            # 402 and 429 alike; all but the first are about the account and do not pass by waiting.
+            kind = ErrorKind.RATE_LIMITED if reason == "inflight_limit" else ErrorKind.UPSTREAM_AUTH
+        return wire.status_error(response, said, kind=kind)
+
+
+def _fields(form: _Form, call: ProviderCall) -> Mapping[str, Any]:
+    return {
+        form.prompt_field: call.prompt,
+        "image_weight": None if call.strength is None else round(100 - 99 * call.strength),
+        "num_images": call.n if form.counts else None,
+        "seed": call.seed if form.counts else None,
+        "resolution": None if call.size is None else str(call.size),
+        "magic_prompt": "OFF" if form.keeps_prompt else None,
+    }
+
+
+def _result(answer: Mapping[str, Any]) -> CallResult:
+    if answer.get("status") == "failed":
+        error = answer.get("error")
+        raise wire.bad_response(f"the generation failed{': ' + wire.excerpt(error) if isinstance(error, str) else ''}")
+    data = answer.get("data")
+    images: list[ProducedImage] = []
+    refused = 0
+    for item in data if isinstance(data, list) else ():
+        if not isinstance(item, dict):
+            raise wire.bad_response("an image is not an object")
+        url, prompt = item.get("url"), item.get("prompt")
+        if item.get("is_image_safe") is False:
+            refused += 1
+        elif isinstance(url, str) and url:
+            images.append(ProducedImage(url=url, revised_prompt=prompt if isinstance(prompt, str) else ""))
+    if not images and refused:
+        raise wire.rejected("its safety check failed the result.")
+    if not images:
+        raise wire.bad_response("it holds no image")
+    warnings = (f"The provider refused {refused} of {refused + len(images)} images.",) if refused else ()
+    return CallResult(images=tuple(images), warnings=warnings)
