@@ -1,0 +1,210 @@
+"""What every call has, whichever method it is: an id, a deadline, headers, one log line, one way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+
+from service.api.status import LONGEST_MESSAGE, STATUS, internal_error, trailers
+from service.core.errors import ErrorKind, GatewayError, invalid
+
+access_log = logging.getLogger("service.access")
+_error_log = logging.getLogger("service.error")
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+_SANE_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+
+# Set by Envoy when it transcodes; it overwrites what a client sends under these names.
+TRANSCODED_HEADER = "x-envoy-original-path"
+HOST_HEADER = "x-forwarded-host"
+SCHEME_HEADER = "x-forwarded-proto"
+
+REQUEST_ID_HEADER = "x-request-id"
+TIMEOUT_HEADER = "x-request-timeout-ms"
+RAW_HEADER = "x-raw"
+
+Response = TypeVar("Response")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call from its arrival to its answer.
+
+    Attributes:
+        deadline: The event loop's time at which its answer is of no more use.
+        transcoded: Whether it came through Envoy's JSON side.
+        base_url: Where the caller reached us, for links.
+        headers: Response headers, sent with the answer whether it succeeds or fails.
+        log: Further fields of its log line.
+    """
+
+    id: str
+    method: str
+    arrived: float
+    deadline: float
+    transcoded: bool
+    base_url: str
+    raw: bool
+    metadata: Mapping[str, str] = field(repr=False)
+    headers: dict[str, str] = field(default_factory=dict)
+    log: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """What the operator decides about every call.
+
+    Attributes:
+        longest_s: Cap of a caller's deadline, and the deadline of those who set none, in seconds.
+        base_url: Of links for callers that did not come through Envoy.
+    """
+
+    longest_s: float
+    base_url: str
+
+
+class Calls:
+    """Runs handlers, so that every method answers, fails and logs alike."""
+
+    def __init__(self, settings: CallSettings) -> None:
+        self._settings = settings
+
+    async def unary(self, method: str, context: Context, handler: Callable[[Call], Awaitable[Response]]) -> Response:
+        """Answers with what ``handler`` returns, or with the status of the GatewayError it raises."""
+        call, error = self._begin(method, context)
+        try:
+            if error is None:
+                async with asyncio.timeout_at(call.deadline):
+                    response = await handler(call)
+                await context.send_initial_metadata(tuple(call.headers.items()))
+                _log(call, "success")
+                return response
+        except asyncio.CancelledError:
+            _log(call, "cancelled")
+            raise
+        except Exception as caught:
+            error = _as_gateway_error(caught, call)
+        assert error is not None
+        return await _fail(context, call, error)
+
+    async def stream(
+        self, method: str, context: Context, handler: Callable[[Call], AsyncIterator[Response]]
+    ) -> AsyncIterator[Response]:
+        """Passes on what ``handler`` yields; headers go out with the first message, failures as a status."""
+        call, error = self._begin(method, context)
+        begun = False
+        try:
+            if error is None:
+                async with asyncio.timeout_at(call.deadline):
+                    async for message in handler(call):
+                        if not begun:
+                            await context.send_initial_metadata(tuple(call.headers.items()))
+                            begun = True
+                        yield message
+                _log(call, "success")
+                return
+        except (asyncio.CancelledError, GeneratorExit):
+            _log(call, "cancelled")
+            raise
+        except Exception as caught:
+            error = _as_gateway_error(caught, call)
+        assert error is not None
+        await _fail(context, call, error)
+
+    def _begin(self, method: str, context: Context) -> tuple[Call, GatewayError | None]:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        arrived = time.monotonic()
+        error: GatewayError | None = None
+        budget = self._settings.longest_s
+        remaining = context.time_remaining()
+        if remaining is not None:
+            budget = min(budget, max(0.0, remaining))
+        try:
+            budget = min(budget, _timeout_s(metadata.get(TIMEOUT_HEADER)) or budget)
+        except GatewayError as caught:
+            error = caught
+        transcoded = TRANSCODED_HEADER in metadata
+        request_id = _request_id(metadata.get(REQUEST_ID_HEADER, ""))
+        call = Call(
+            id=request_id,
+            method=method,
+            arrived=arrived,
+            deadline=asyncio.get_running_loop().time() + budget,
+            transcoded=transcoded,
+            base_url=self._base_url(metadata),
+            raw=metadata.get(RAW_HEADER, "").lower() == "true",
+            metadata=metadata,
+            headers={REQUEST_ID_HEADER: request_id, "x-cache": "off"},
+        )
+        return call, error
+
+    def _base_url(self, metadata: Mapping[str, str]) -> str:
+        host = metadata.get(HOST_HEADER, "")
+        if not _SANE_HOST.fullmatch(host):
+            return self._settings.base_url
+        scheme = "https" if metadata.get(SCHEME_HEADER) == "https" else "http"
+        return f"{scheme}://{host}"
+
+
+def hashed(text: str) -> str:
+    """A short, stable stand-in for a caller's identifier, so that log lines can be grouped by it."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] if text else ""
+
+
+def _request_id(given: str) -> str:
+    return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _timeout_s(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise invalid(
+            TIMEOUT_HEADER,
+            f"The header {TIMEOUT_HEADER} must be a whole number of milliseconds from 1 to 999999999.",
+            code="invalid_timeout",
+        )
+    return int(text) / 1000
+
+
+def _as_gateway_error(caught: Exception, call: Call) -> GatewayError:
+    if isinstance(caught, GatewayError):
+        return caught
+    if isinstance(caught, TimeoutError):
+        return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request is over.")
+    _error_log.error("a bug, request %s", call.id, exc_info=caught)
+    return internal_error(call.id)
+
+
+async def _fail(context: Context, call: Call, error: GatewayError) -> NoReturn:
+    row = STATUS[error.kind]
+    _log(call, error.code or row.code)
+    # Initial metadata is left unsent: a trailers-only answer carries all of this as its headers.
+    metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded))
+    await context.abort(row.grpc_code, error.message[:LONGEST_MESSAGE], metadata)
+    raise AssertionError("abort() always raises")
+
+
+def _log(call: Call, outcome: str) -> None:
+    access_log.info(
+        "request",
+        extra={
+            "fields": {
+                "id": call.id,
+                "method": call.method,
+                **call.log,
+                "outcome": outcome,
+                "milliseconds": round((time.monotonic() - call.arrived) * 1000),
+            }
+        },
+    )

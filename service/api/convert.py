@@ -1,0 +1,246 @@
+"""Between the generated messages and our own values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2
+from imagevariations.v1 import image_variation_pb2 as pb
+from imagevariations.v1 import model_service_pb2
+
+from service.api.status import error_fields
+from service.api.validation import Fields, fallback_name
+from service.core.errors import GatewayError
+from service.core.values import Attempt, Size, Target, Usage
+from service.gateway.directory import Alias, Directory, Provider
+from service.gateway.events import AttemptFailed, AttemptStarted, Event, FinishedImage, Outcome
+from service.providers.base import Price, Profile
+
+_EVENT_PREFIX = "image_variation."
+_MEGAPIXEL = 1024 * 1024
+
+
+def fields_from_message(message: pb.CreateImageVariationRequest) -> Fields:
+    """A typed request's fields, not yet checked.
+
+    Raises:
+        GatewayError: INVALID_REQUEST for a fallback that names nothing.
+    """
+    return Fields(
+        model=message.model,
+        image=message.image,
+        image_url=message.image_url,
+        n=message.n if message.HasField("n") else None,
+        size=message.size,
+        response_format=message.response_format,
+        user=message.user,
+        fallbacks=[
+            fallback_name(f"fallbacks[{position}]", {"provider": entry.provider, "model": entry.model})
+            for position, entry in enumerate(message.fallbacks)
+        ],
+        prompt=message.prompt,
+        strength=message.strength if message.HasField("strength") else None,
+        seed=message.seed if message.HasField("seed") else None,
+        output_format=message.output_format,
+        quality=message.quality,
+        background=message.background,
+        provider_options=plain(message.provider_options) if message.HasField("provider_options") else {},
+    )
+
+
+def plain(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as plain Python values; whole numbers, which it holds as doubles, become integers again."""
+    value = _with_integers(json_format.MessageToDict(struct))
+    assert isinstance(value, dict)
+    return value
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_integers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def response_message(outcome: Outcome, *, with_images: bool = True) -> pb.CreateImageVariationResponse:
+    """The answer to a request that succeeded; without its images where they have been sent one by one."""
+    first = outcome.images[0]
+    message = pb.CreateImageVariationResponse(
+        id=outcome.id,
+        created=outcome.created,
+        model=outcome.target.model,
+        background=outcome.background,
+        output_format=first.format.value,
+        quality=outcome.quality,
+        size=str(first.size),
+        extra_fields=_extra_fields(outcome),
+    )
+    if with_images:
+        message.data.extend(image_message(image) for image in outcome.images)
+    if outcome.usage is not None:
+        message.usage.CopyFrom(_usage_message(outcome.usage))
+    return message
+
+
+def image_message(image: FinishedImage) -> pb.ImageVariation:
+    """One variation, with either its bytes or its link."""
+    message = pb.ImageVariation(index=image.index)
+    if image.url:
+        message.url = image.url
+    else:
+        message.b64_json = image.data
+    if image.revised_prompt:
+        message.revised_prompt = image.revised_prompt
+    return message
+
+
+def event_message(event: Event) -> pb.StreamImageVariationResponse:
+    """One event of a stream."""
+    match event:
+        case AttemptStarted():
+            return pb.StreamImageVariationResponse(
+                type=f"{_EVENT_PREFIX}attempt_started",
+                attempt_started=pb.AttemptStarted(
+                    provider=event.target.provider, model=event.target.model, fallback_index=event.fallback_index
+                ),
+            )
+        case AttemptFailed():
+            return pb.StreamImageVariationResponse(
+                type=f"{_EVENT_PREFIX}attempt_failed",
+                attempt_failed=pb.AttemptFailed(
+                    attempt=_attempt_message(event.attempt),
+                    reason=event.reason,
+                    next=str(event.next_target) if event.next_target else "",
+                ),
+            )
+        case FinishedImage():
+            return pb.StreamImageVariationResponse(
+                type=f"{_EVENT_PREFIX}image_completed", image_completed=image_message(event)
+            )
+
+
+def completed_message(outcome: Outcome) -> pb.StreamImageVariationResponse:
+    """The last event of a stream that succeeded."""
+    return pb.StreamImageVariationResponse(
+        type=f"{_EVENT_PREFIX}completed", completed=response_message(outcome, with_images=False)
+    )
+
+
+def failed_message(error: GatewayError) -> pb.StreamImageVariationResponse:
+    """The last event of a stream that failed after it had begun, where no status can be sent any more."""
+    told = {name: value for name, value in error_fields(error).items() if value is not None}
+    return pb.StreamImageVariationResponse(type=f"{_EVENT_PREFIX}failed", failed=pb.StreamError(**told))
+
+
+def _extra_fields(outcome: Outcome) -> pb.ExtraFields:
+    extra = pb.ExtraFields(
+        request_type="image_variation",
+        provider=outcome.target.provider,
+        model_requested=outcome.model_requested,
+        model_deployment=outcome.deployment,
+        latency=outcome.latency_ms,
+        chunk_index=0,
+        attempts=[_attempt_message(attempt) for attempt in outcome.attempts],
+        fallback_index=outcome.fallback_index,
+        warnings=outcome.warnings,
+    )
+    if outcome.cost_usd is not None:
+        extra.cost_usd = outcome.cost_usd
+    for field, raw in ((extra.raw_request, outcome.raw_request), (extra.raw_response, outcome.raw_response)):
+        if raw is not None:
+            json_format.ParseDict(raw, field)
+    return extra
+
+
+def _attempt_message(attempt: Attempt) -> pb.Attempt:
+    return pb.Attempt(
+        provider=attempt.provider,
+        model=attempt.model,
+        key=attempt.key,
+        latency=attempt.latency_ms,
+        outcome=attempt.outcome,
+        status=attempt.status,
+    )
+
+
+def _usage_message(usage: Usage) -> pb.Usage:
+    return pb.Usage(
+        input_tokens=usage.input_tokens,
+        input_tokens_details=pb.TokensDetails(
+            image_tokens=usage.input_image_tokens, text_tokens=usage.input_text_tokens
+        ),
+        total_tokens=usage.total_tokens,
+        output_tokens=usage.output_tokens,
+        output_tokens_details=pb.TokensDetails(
+            image_tokens=usage.output_image_tokens, text_tokens=usage.output_text_tokens
+        ),
+    )
+
+
+def models_message(
+    directory: Directory, warnings: Mapping[Target, Sequence[str]]
+) -> model_service_pb2.ListModelsResponse:
+    """Every model that is listed, then the aliases.
+
+    Args:
+        warnings: What is wrong with a model, such as a sunset date that has passed.
+    """
+    models = [
+        _model_message(provider, name, profile, warnings.get(Target(provider.name, name), ()))
+        for provider in directory.providers.values()
+        for name, profile in provider.profiles.items()
+    ]
+    models.extend(_alias_message(name, alias) for name, alias in directory.aliases.items())
+    return model_service_pb2.ListModelsResponse(object="list", data=models)
+
+
+def _model_message(provider: Provider, name: str, profile: Profile, warnings: Sequence[str]) -> model_service_pb2.Model:
+    unavailable = provider.backend.unavailable()
+    capabilities = model_service_pb2.ModelCapabilities(
+        max_n=profile.max_n,
+        sizes=[str(size) for size in profile.sizes],
+        input_formats=[image_format.value for image_format in profile.input_formats],
+        max_input_bytes=min(profile.max_input_bytes, 2**32 - 1),
+        max_input_pixels=min(profile.max_input_pixels, 2**32 - 1),
+        seed=profile.seed,
+        strength=profile.strength,
+        quality=profile.quality,
+        background=profile.background,
+        prompt=profile.prompt.value,
+        square_input=profile.square_input,
+        sunset_date=profile.sunset.isoformat() if profile.sunset else "",
+        available=not unavailable,
+    )
+    price = _price_per_image(profile.price)
+    if price is not None:
+        capabilities.price_per_image_usd = price
+    return model_service_pb2.Model(
+        id=f"{provider.name}/{name}",
+        object="model",
+        created=0,
+        owned_by=provider.name,
+        capabilities=capabilities,
+        warnings=[warning for warning in (unavailable, *warnings) if warning],
+    )
+
+
+def _alias_message(name: str, alias: Alias) -> model_service_pb2.Model:
+    return model_service_pb2.Model(
+        id=name,
+        object="model",
+        created=0,
+        owned_by="alias",
+        targets=[str(weighted.target) for weighted in alias.targets],
+    )
+
+
+def _price_per_image(price: Price | None) -> float | None:
+    """The price of one image of 1024 x 1024 pixels, or None where it depends on tokens."""
+    if price is None or price.output_image_tokens or price.input_image_tokens:
+        return None
+    reference = Size(1024, 1024)
+    return price.per_image + price.per_request + price.per_megapixel * reference.pixels / _MEGAPIXEL

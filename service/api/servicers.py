@@ -1,0 +1,223 @@
+"""The RPC methods: thin, each says which values go in and which come out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from google.api import httpbody_pb2
+from imagevariations.v1 import (
+    image_file_service_pb2,
+    image_file_service_pb2_grpc,
+    image_variation_form_service_pb2_grpc,
+    image_variation_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+from imagevariations.v1 import image_variation_pb2 as pb
+
+from service.api.calls import Call, Calls, Context, hashed
+from service.api.convert import (
+    completed_message,
+    event_message,
+    failed_message,
+    fields_from_message,
+    models_message,
+    response_message,
+)
+from service.api.form import parse_form
+from service.api.validation import Fields, checked
+from service.core.errors import GatewayError
+from service.core.values import Target, VariationRequest
+from service.gateway.directory import Directory
+from service.gateway.events import AttemptStarted, Emit, Event, Outcome
+from service.gateway.gateway import Gateway, Surroundings
+from service.gateway.links import Links
+
+
+class Variations:
+    """What the typed methods and their form twins share: from fields to an answer."""
+
+    def __init__(self, gateway: Gateway, calls: Calls) -> None:
+        self._gateway = gateway
+        self._calls = calls
+
+    async def create(
+        self, method: str, context: Context, fields: Callable[[], Fields]
+    ) -> pb.CreateImageVariationResponse:
+        async def handle(call: Call) -> pb.CreateImageVariationResponse:
+            request = _request(call, fields)
+            outcome = await self._gateway.create(request, _surroundings(call), _noting(call))
+            _tell(call, outcome)
+            return response_message(outcome)
+
+        return await self._calls.unary(method, context, handle)
+
+    def stream(
+        self, method: str, context: Context, fields: Callable[[], Fields]
+    ) -> AsyncIterator[pb.StreamImageVariationResponse]:
+        async def handle(call: Call) -> AsyncIterator[pb.StreamImageVariationResponse]:
+            request = _request(call, fields)
+            events: asyncio.Queue[Event | None] = asyncio.Queue()
+            begun = False
+            note = _noting(call)
+
+            def happened(event: Event) -> None:
+                note(event)
+                events.put_nowait(event)
+
+            async def work() -> Outcome:
+                try:
+                    return await self._gateway.create(request, _surroundings(call), happened)
+                finally:
+                    events.put_nowait(None)
+
+            async with _cancelled_at_exit(asyncio.create_task(work())) as task:
+                while (event := await events.get()) is not None:
+                    begun = True
+                    yield event_message(event)
+                try:
+                    outcome = await task
+                except GatewayError as error:
+                    # Server-Sent Events have sent their status by now; native clients still get theirs.
+                    if call.transcoded and begun:
+                        call.log["error"] = error.code or error.kind.value
+                        yield failed_message(error)
+                        return
+                    raise
+            _tell(call, outcome)
+            yield completed_message(outcome)
+
+        return self._calls.stream(method, context, handle)
+
+
+class ImageVariationServicer(image_variation_service_pb2_grpc.ImageVariationServiceServicer):
+    """Typed requests: native gRPC, and JSON through Envoy."""
+
+    def __init__(self, variations: Variations) -> None:
+        self._variations = variations
+
+    async def CreateImageVariation(  # noqa: N802
+        self, request: pb.CreateImageVariationRequest, context: Context
+    ) -> pb.CreateImageVariationResponse:
+        return await self._variations.create("CreateImageVariation", context, lambda: fields_from_message(request))
+
+    def StreamImageVariation(  # noqa: N802
+        self, request: pb.CreateImageVariationRequest, context: Context
+    ) -> AsyncIterator[pb.StreamImageVariationResponse]:
+        return self._variations.stream("StreamImageVariation", context, lambda: fields_from_message(request))
+
+
+class ImageVariationFormServicer(image_variation_form_service_pb2_grpc.ImageVariationFormServiceServicer):
+    """The same in multipart/form-data, which Envoy hands over as it came."""
+
+    def __init__(self, variations: Variations) -> None:
+        self._variations = variations
+
+    async def CreateImageVariationFromForm(  # noqa: N802
+        self, request: httpbody_pb2.HttpBody, context: Context
+    ) -> pb.CreateImageVariationResponse:
+        return await self._variations.create(
+            "CreateImageVariationFromForm", context, lambda: parse_form(request.content_type, request.data)
+        )
+
+    def StreamImageVariationFromForm(  # noqa: N802
+        self, request: httpbody_pb2.HttpBody, context: Context
+    ) -> AsyncIterator[pb.StreamImageVariationResponse]:
+        return self._variations.stream(
+            "StreamImageVariationFromForm", context, lambda: parse_form(request.content_type, request.data)
+        )
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    """What can be asked for."""
+
+    def __init__(self, directory: Directory, warnings: Mapping[Target, Sequence[str]], calls: Calls) -> None:
+        self._directory = directory
+        self._warnings = warnings
+        self._calls = calls
+
+    async def ListModels(  # noqa: N802
+        self,
+        request: model_service_pb2.ListModelsRequest,
+        context: Context,
+    ) -> model_service_pb2.ListModelsResponse:
+        async def handle(_: Call) -> model_service_pb2.ListModelsResponse:
+            return models_message(self._directory, self._warnings)
+
+        return await self._calls.unary("ListModels", context, handle)
+
+
+class ImageFileServicer(image_file_service_pb2_grpc.ImageFileServiceServicer):
+    """The images behind the links of ``response_format: url``."""
+
+    def __init__(self, links: Links, calls: Calls) -> None:
+        self._links = links
+        self._calls = calls
+
+    def GetImageFile(  # noqa: N802
+        self, request: image_file_service_pb2.GetImageFileRequest, context: Context
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        async def handle(call: Call) -> AsyncIterator[httpbody_pb2.HttpBody]:
+            image = await self._links.open(request.name, str(request.expires), request.signature)
+            # The link is the permission: whoever has it may keep what it shows, but no shared cache may.
+            call.headers |= {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
+            async for chunk in image.chunks:
+                yield httpbody_pb2.HttpBody(content_type=image.media_type, data=chunk)
+
+        return self._calls.stream("GetImageFile", context, handle)
+
+
+def _request(call: Call, fields: Callable[[], Fields]) -> VariationRequest:
+    request = checked(fields(), raw=call.raw)
+    call.log["model"] = request.model
+    if request.user:
+        call.log["user"] = hashed(request.user)
+    return request
+
+
+def _surroundings(call: Call) -> Surroundings:
+    return Surroundings(deadline=call.deadline, base_url=call.base_url)
+
+
+def _noting(call: Call) -> Emit:
+    """Keeps headers and log line up to date with the target that is being tried, so that failures tell it too."""
+
+    def note(event: Event) -> None:
+        if isinstance(event, AttemptStarted):
+            call.headers |= {
+                "x-provider": event.target.provider,
+                "x-model": _header_value(event.target.model),
+                "x-fallback-index": str(event.fallback_index),
+            }
+            call.log |= {
+                "provider": event.target.provider,
+                "model_used": event.target.model,
+                "fallback_index": event.fallback_index,
+            }
+
+    return note
+
+
+def _tell(call: Call, outcome: Outcome) -> None:
+    """The truth at the end: a target that failed after another made images is not the one that made them."""
+    _noting(call)(AttemptStarted(outcome.target, outcome.fallback_index))
+    call.log["images"] = len(outcome.images)
+
+
+def _header_value(text: str) -> str:
+    """Model names may come from the caller; a header takes printable ASCII only."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text)
+
+
+@contextlib.asynccontextmanager
+async def _cancelled_at_exit(task: asyncio.Task[Outcome]) -> AsyncIterator[asyncio.Task[Outcome]]:
+    """A task that does not outlive the block, however it is left."""
+    try:
+        yield task
+    finally:
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task

@@ -1,0 +1,121 @@
+"""The one place that turns a failure into what callers see: gRPC status, details, HTTP status, JSON envelope."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from service.core.errors import ErrorKind, GatewayError
+
+ERROR_DOMAIN = "imagevariations.v1"
+# Envoy and gRPC bound headers and trailers; a long message would take the whole answer with it.
+LONGEST_MESSAGE = 1500
+
+ENVELOPE_HEADER = "x-error-envelope"
+HTTP_STATUS_HEADER = "x-http-status"
+RETRY_AFTER_HEADER = "retry-after"
+STATUS_DETAILS_HEADER = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one kind of failure is answered: the error table of the contract."""
+
+    grpc_code: grpc.StatusCode
+    http_status: int
+    type: str
+    code: str
+
+
+_INVALID = "invalid_request_error"
+
+STATUS: Mapping[ErrorKind, Row] = {
+    ErrorKind.INVALID_REQUEST: Row(grpc.StatusCode.INVALID_ARGUMENT, 400, _INVALID, "invalid_request"),
+    ErrorKind.REQUEST_TOO_LARGE: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, 413, _INVALID, "request_too_large"),
+    ErrorKind.UNSUPPORTED_MEDIA_TYPE: Row(grpc.StatusCode.INVALID_ARGUMENT, 415, _INVALID, "unsupported_media_type"),
+    ErrorKind.UNAUTHENTICATED: Row(grpc.StatusCode.UNAUTHENTICATED, 401, "authentication_error", "invalid_api_key"),
+    ErrorKind.PERMISSION_DENIED: Row(grpc.StatusCode.PERMISSION_DENIED, 403, "permission_error", "permission_denied"),
+    ErrorKind.BUDGET_EXCEEDED: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, 402, "billing_error", "budget_exceeded"),
+    ErrorKind.NOT_FOUND: Row(grpc.StatusCode.NOT_FOUND, 404, _INVALID, "not_found"),
+    ErrorKind.UNSUPPORTED: Row(grpc.StatusCode.INVALID_ARGUMENT, 400, _INVALID, "unsupported_by_model"),
+    ErrorKind.CONTENT_REJECTED: Row(grpc.StatusCode.INVALID_ARGUMENT, 400, "content_policy_error", "content_rejected"),
+    # Our credentials, not the caller's: UNAUTHENTICATED would mislead them.
+    ErrorKind.UPSTREAM_AUTH: Row(grpc.StatusCode.UNAVAILABLE, 502, "api_error", "provider_authentication_failed"),
+    ErrorKind.RATE_LIMITED: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limit_error", "rate_limit_exceeded"),
+    ErrorKind.UNAVAILABLE: Row(grpc.StatusCode.UNAVAILABLE, 503, "api_error", "provider_unavailable"),
+    ErrorKind.TIMEOUT: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "timeout_error", "timeout"),
+    ErrorKind.BAD_RESPONSE: Row(grpc.StatusCode.UNAVAILABLE, 502, "api_error", "bad_provider_response"),
+    ErrorKind.MODEL_GONE: Row(grpc.StatusCode.NOT_FOUND, 404, _INVALID, "model_not_found"),
+    ErrorKind.CANCELLED: Row(grpc.StatusCode.CANCELLED, 499, "api_error", "cancelled"),
+    ErrorKind.INTERNAL: Row(grpc.StatusCode.INTERNAL, 500, "api_error", "internal_error"),
+}
+
+
+def internal_error(request_id: str) -> GatewayError:
+    """What the caller is told of a bug: nothing but where to find it in the log."""
+    return GatewayError(ErrorKind.INTERNAL, f"Something went wrong on our side. The request id is {request_id}.")
+
+
+def error_fields(error: GatewayError) -> dict[str, str | None]:
+    """OpenAI's error object for ``error``: message, type, code and param, the last None where no field is at fault."""
+    row = STATUS[error.kind]
+    return {
+        "message": error.message[:LONGEST_MESSAGE],
+        "type": row.type,
+        "code": error.code or row.code,
+        "param": error.param or None,
+    }
+
+
+def trailers(error: GatewayError, *, transcoded: bool) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata that tells the whole of ``error``.
+
+    Native gRPC clients get google.rpc details. Behind Envoy, which cannot express every HTTP status nor our
+    JSON shape, the finished envelope and status travel as two headers that its Lua filter puts in their place.
+    """
+    row = STATUS[error.kind]
+    told: list[tuple[str, str | bytes]] = []
+    if error.retry_after_s is not None:
+        # Whole seconds, rounded up: a client that waits this long must not be too early.
+        told.append((RETRY_AFTER_HEADER, str(max(1, -int(-error.retry_after_s // 1)))))
+    if transcoded:
+        told.append((ENVELOPE_HEADER, json.dumps({"error": error_fields(error)}, ensure_ascii=True)))
+        told.append((HTTP_STATUS_HEADER, str(row.http_status)))
+    else:
+        told.append((STATUS_DETAILS_HEADER, _rich_status(error, row).SerializeToString()))
+    return tuple(told)
+
+
+def _rich_status(error: GatewayError, row: Row) -> status_pb2.Status:
+    code, _ = row.grpc_code.value
+    details = [
+        error_details_pb2.ErrorInfo(
+            reason=(error.code or row.code).upper(),
+            domain=ERROR_DOMAIN,
+            metadata={"type": row.type, "http_status": str(row.http_status), **_param(error)},
+        )
+    ]
+    if error.param:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.param, description=error.message[:LONGEST_MESSAGE]
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    packed = []
+    for detail in details:
+        holder = any_pb2.Any()
+        holder.Pack(detail)
+        packed.append(holder)
+    return status_pb2.Status(code=code, message=error.message[:LONGEST_MESSAGE], details=packed)
+
+
+def _param(error: GatewayError) -> dict[str, str]:
+    return {"param": error.param} if error.param else {}

@@ -1,0 +1,262 @@
+"""The composition root: makes every part out of the configuration, wires them, starts, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+from imagevariations.v1 import (
+    image_file_service_pb2,
+    image_file_service_pb2_grpc,
+    image_variation_form_service_pb2,
+    image_variation_form_service_pb2_grpc,
+    image_variation_service_pb2,
+    image_variation_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+from service import engine, logs
+from service.api.calls import Calls, CallSettings
+from service.api.servicers import (
+    ImageFileServicer,
+    ImageVariationFormServicer,
+    ImageVariationServicer,
+    ModelServicer,
+    Variations,
+)
+from service.config import EMBEDDED_PROVIDER, Config
+from service.core.values import Target
+from service.gateway.attempt import TargetRunner
+from service.gateway.directory import Alias, Directory, Provider
+from service.gateway.finishing import Finisher, ImagingPool
+from service.gateway.gateway import FetchImage, Gateway
+from service.gateway.links import Links
+from service.gateway.local_backend import LocalBackend, WorkerPool
+from service.imaging.inspect import ImageLimits
+from service.imaging.signing import LinkSigner, load_or_create_secret
+from service.imaging.store import ImageStore, open_store
+from service.providers import catalog
+from service.routing.route import RoutePolicy, WeightedTarget
+from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+
+log = logging.getLogger("service")
+
+# What a message needs beyond the image in it.
+MESSAGE_OVERHEAD_BYTES = 1 << 20
+# Files may be fetched for this long after the last link to them has expired; the sweep is not instant.
+SWEEP_EVERY_S = 60.0
+# Long enough to finish most images, shorter than orchestrators wait before they kill.
+DRAIN_S = 25.0
+
+SERVICE_NAMES = tuple(
+    descriptor.services_by_name[name].full_name
+    for descriptor, name in (
+        (image_variation_service_pb2.DESCRIPTOR, "ImageVariationService"),
+        (image_variation_form_service_pb2.DESCRIPTOR, "ImageVariationFormService"),
+        (model_service_pb2.DESCRIPTOR, "ModelService"),
+        (image_file_service_pb2.DESCRIPTOR, "ImageFileService"),
+    )
+)
+
+
+def serve(config: Config) -> None:
+    """Serves until SIGINT or SIGTERM, then finishes what is under way.
+
+    Raises:
+        SystemExit: It cannot start, with the reason in one line.
+    """
+    logs.configure(config.log.level)
+    if not engine.availability():
+        engine.configure(config.engine_cache_path)
+    import uvloop
+
+    uvloop.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    async with running(config) as port:
+        log.info("ready", extra={"fields": {"grpc": f"{config.listen.grpc.host}:{port}", "process": os.getpid()}})
+        await stop.wait()
+        log.info("draining")
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[int]:
+    """The whole service on the current event loop; the value is the gRPC port it listens on.
+
+    Leaving the block refuses new requests and gives those under way ``DRAIN_S`` seconds.
+
+    Raises:
+        SystemExit: The address is taken, or a directory cannot be used.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        limits = ImageLimits(max_pixels=config.limits.image_pixels)
+        imaging = ImagingPool(config.engine.worker_count)
+        stack.callback(imaging.close)
+        store, links = _results(config)
+        fetcher = ImageFetcher()
+        stack.push_async_callback(fetcher.aclose)
+        workers = WorkerPool(config.engine.worker_count)
+        stack.callback(workers.close)
+        local = LocalBackend(workers, limits)
+
+        directory = _directory(config, local)
+        warnings = sunset_warnings(directory, datetime.now(UTC).date())
+        for target, sentences in warnings.items():
+            log.warning("model", extra={"fields": {"model": str(target), "warnings": list(sentences)}})
+        for warning in config.warnings:
+            log.warning(warning)
+        gateway = Gateway(
+            directory,
+            TargetRunner(directory, imaging, limits, config.default_prompt),
+            Finisher(imaging, links, limits),
+            limits=limits,
+            fetch=_caller_fetch(fetcher, config),
+            policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
+        )
+        calls = Calls(CallSettings(longest_s=config.limits.request_timeout, base_url=_base_url(config)))
+
+        server = grpc.aio.server(options=_server_options(config))
+        health = HealthServicer()
+        _register(server, gateway, directory, warnings, links, calls, health)
+        port = _bind(server, config)
+        sweeping = asyncio.create_task(_sweep_for_ever(store))
+        stack.callback(sweeping.cancel)
+        await server.start()
+        for name in SERVICE_NAMES:
+            await health.set(name, HealthCheckResponse.SERVING)
+        if config.engine.enabled:
+            local.warm_up()
+        try:
+            yield port
+        finally:
+            for name in SERVICE_NAMES:
+                await health.set(name, HealthCheckResponse.NOT_SERVING)
+            await server.stop(DRAIN_S)
+
+
+def _directory(config: Config, local: LocalBackend) -> Directory:
+    entries = catalog.load()
+    providers = []
+    if config.engine.enabled:
+        providers.append(Provider(EMBEDDED_PROVIDER, local, entries[EMBEDDED_PROVIDER].models, concurrency=10))
+    aliases = {
+        name: Alias(
+            tuple(WeightedTarget(_target(each.model), each.weight) for each in alias.targets),
+            weighted=alias.policy == "weighted",
+        )
+        for name, alias in config.aliases.items()
+    }
+    return Directory(providers, aliases, config.default_route, random.random)
+
+
+def _target(name: str) -> Target:
+    provider, _, model = name.partition("/")
+    return Target(provider, model)
+
+
+def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
+    """What to tell of models that their provider no longer serves."""
+    return {
+        Target(provider.name, model): (f"{provider.name} no longer serves {model} since {profile.sunset}.",)
+        for provider in directory.providers.values()
+        for model, profile in provider.profiles.items()
+        if profile.sunset is not None and profile.sunset <= today
+    }
+
+
+def _results(config: Config) -> tuple[ImageStore, Links]:
+    lifetime = timedelta(seconds=config.results.expires_after)
+    try:
+        store = open_store(config.results_location, lifetime=lifetime, max_bytes=config.results.max_bytes)
+        if config.results.signing_secret is not None:
+            secret = config.results.signing_secret.get_secret_value().encode()
+        else:
+            secret = load_or_create_secret(Path(config.state_path) / "signing-secret")
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"Results cannot be stored: {error}") from None
+    return store, Links(store, LinkSigner(secret), lifetime=lifetime, public_url=config.listen.public_url)
+
+
+def _caller_fetch(fetcher: ImageFetcher, config: Config) -> FetchImage:
+    policy = FetchPolicy(
+        max_bytes=config.limits.request_bytes, allowed_origins=frozenset(config.allowed_image_url_origins)
+    )
+
+    async def fetch(url: str) -> bytes:
+        return await fetcher.fetch_image_url(url, policy=policy, chosen_by=ChosenBy.CALLER)
+
+    return fetch
+
+
+def _base_url(config: Config) -> str:
+    """Where callers that did not come through Envoy fetch results."""
+    return config.listen.public_url or f"http://{config.listen.http}"
+
+
+def _server_options(config: Config) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.limits.request_bytes + MESSAGE_OVERHEAD_BYTES),
+        ("grpc.max_send_message_length", config.limits.response_bytes + MESSAGE_OVERHEAD_BYTES),
+        # Two services on one port would share its requests unnoticed.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _register(
+    server: grpc.aio.Server,
+    gateway: Gateway,
+    directory: Directory,
+    warnings: Mapping[Target, Sequence[str]],
+    links: Links,
+    calls: Calls,
+    health: HealthServicer,
+) -> None:
+    variations = Variations(gateway, calls)
+    image_variation_service_pb2_grpc.add_ImageVariationServiceServicer_to_server(
+        ImageVariationServicer(variations), server
+    )
+    image_variation_form_service_pb2_grpc.add_ImageVariationFormServiceServicer_to_server(
+        ImageVariationFormServicer(variations), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(directory, warnings, calls), server)
+    image_file_service_pb2_grpc.add_ImageFileServiceServicer_to_server(ImageFileServicer(links, calls), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+
+
+def _bind(server: grpc.aio.Server, config: Config) -> int:
+    address = config.listen.grpc
+    try:
+        port = server.add_insecure_port(str(address))
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise SystemExit(f"Cannot listen on {address}: another process has this port, or the address is not ours.")
+    return int(port)
+
+
+async def _sweep_for_ever(store: ImageStore) -> None:
+    while True:
+        try:
+            await store.sweep(datetime.now(UTC))
+        except Exception:
+            # A failing sweep must not end the next one; the store says what went wrong.
+            log.exception("sweep")
+        await asyncio.sleep(SWEEP_EVERY_S)

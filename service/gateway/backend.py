@@ -1,0 +1,59 @@
+"""What can make variations: a provider reached over HTTP, or the embedded engine. Both look alike from above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from service.core.values import Attempt, Usage
+from service.providers.base import ProducedImage, Profile, ProviderCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What surrounds one call to a backend.
+
+    Attributes:
+        deadline: The event loop's time at which the caller stops waiting.
+        emit: Takes each image as soon as it is there, with its position in the call, from 0.
+        record: Takes every attempt, successful or not, as it ends.
+        raw: Whether the exchange with the provider is to be returned, redacted.
+        direct_key: The caller's own provider key, to be used in place of ours. Empty: none.
+    """
+
+    deadline: float
+    emit: Callable[[int, ProducedImage], None]
+    record: Callable[[Attempt], None]
+    raw: bool = False
+    direct_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """What one call came to, apart from its images, which were emitted."""
+
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    deployment: str = ""
+    quality: str = ""
+    background: str = ""
+    warnings: tuple[str, ...] = ()
+    raw_request: Any = field(default=None, repr=False)
+    raw_response: Any = field(default=None, repr=False)
+
+
+class Backend(Protocol):
+    """Makes variations with one configured provider."""
+
+    def unavailable(self) -> str:
+        """Why it cannot be used at all (not installed, no key), in a sentence; empty when it can."""
+        ...
+
+    async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:
+        """Makes the images of one call, emitting each. Cancelling it stops the work, upstream too.
+
+        Raises:
+            GatewayError: The call failed. Images emitted before stay valid.
+        """
+        ...

@@ -1,0 +1,114 @@
+"""What names mean: from a request's model and fallbacks to the targets they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import Target
+from service.gateway.backend import Backend
+from service.providers.base import Profile
+from service.routing.route import WeightedTarget, weighted_order
+
+_MOST_NAMES_LISTED = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One configured provider.
+
+    Attributes:
+        profiles: The models that are listed, by name.
+        default_profile: What is assumed of models that are not listed; None refuses them.
+        concurrency: Most calls of one request that run at a time.
+        allow_raw: Whether callers may see the exchange with it.
+        always_raw: Whether every answer shows it.
+    """
+
+    name: str
+    backend: Backend
+    profiles: Mapping[str, Profile]
+    default_profile: Profile | None = None
+    concurrency: int = 10
+    allow_raw: bool = False
+    always_raw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name of the operator's for one or more targets.
+
+    ``weighted``: the targets are ordered by a draw for every request, instead of as written.
+    """
+
+    targets: tuple[WeightedTarget, ...]
+    weighted: bool = False
+
+
+class Directory:
+    """Every provider and alias of this gateway.
+
+    Args:
+        default_route: What requests without a model mean: an alias or ``provider/model``.
+        draw: A source of numbers in [0, 1) for weighted aliases.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        aliases: Mapping[str, Alias],
+        default_route: str,
+        draw: Callable[[], float],
+    ) -> None:
+        self.providers = {provider.name: provider for provider in providers}
+        self.aliases = aliases
+        self.default_route = default_route
+        self._draw = draw
+
+    def route(self, model: str, fallbacks: Sequence[str]) -> tuple[Target, ...]:
+        """The targets to try, in order: those of ``model``, then those of each fallback.
+
+        Raises:
+            GatewayError: NOT_FOUND ``model_not_found`` for a name that means nothing here, listing what exists.
+        """
+        targets = list(self._targets(model or self.default_route, "model"))
+        for position, fallback in enumerate(fallbacks):
+            targets.extend(self._targets(fallback, f"fallbacks[{position}]"))
+        return tuple(targets)
+
+    def provider(self, target: Target) -> Provider:
+        return self.providers[target.provider]
+
+    def profile(self, target: Target) -> Profile:
+        """What is known of a target that ``route`` returned."""
+        provider = self.providers[target.provider]
+        profile = provider.profiles.get(target.model, provider.default_profile)
+        assert profile is not None, "route() lets no unknown model of a closed provider through"
+        return profile
+
+    def _targets(self, name: str, param: str) -> tuple[Target, ...]:
+        alias = self.aliases.get(name)
+        if alias is not None:
+            if alias.weighted:
+                return weighted_order(alias.targets, self._draw)
+            return tuple(weighted.target for weighted in alias.targets)
+        provider_name, slash, model = name.partition("/")
+        provider = self.providers.get(provider_name)
+        if not slash or not model or provider is None:
+            raise self._unknown(name, param)
+        if model not in provider.profiles and provider.default_profile is None:
+            raise self._unknown(name, param)
+        return (Target(provider_name, model),)
+
+    def _unknown(self, name: str, param: str) -> GatewayError:
+        known = [*self.aliases, *(f"{p.name}/{model}" for p in self.providers.values() for model in p.profiles)]
+        listed = ", ".join(known[:_MOST_NAMES_LISTED]) + (", …" if len(known) > _MOST_NAMES_LISTED else "")
+        open_providers = [p.name for p in self.providers.values() if p.default_profile is not None]
+        also = f" Any model of {', '.join(open_providers)} may be named, too." if open_providers else ""
+        return GatewayError(
+            ErrorKind.NOT_FOUND,
+            f"The model {name!r:.300} does not exist. Write provider/model or an alias. There are: {listed}.{also}",
+            code="model_not_found",
+            param=param,
+        )

@@ -1,0 +1,63 @@
+"""The last step: exactly the asked-for size and format, then inline bytes or a link."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.core.values import EncodedImage, ResponseFormat, VariationRequest
+from service.gateway.events import FinishedImage
+from service.gateway.links import Links
+from service.gateway.record import Finish
+from service.imaging.convert import finish
+from service.imaging.inspect import ImageLimits
+from service.providers.base import ProducedImage
+
+Result = TypeVar("Result")
+
+
+class ImagingPool:
+    """Threads for decoding and encoding, apart from the engine's, so that quick work never waits for slow."""
+
+    def __init__(self, workers: int) -> None:
+        self._executor = ThreadPoolExecutor(workers, "imaging")
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Finisher:
+    """Turns what backends produce into what callers asked for."""
+
+    def __init__(self, pool: ImagingPool, links: Links, limits: ImageLimits) -> None:
+        self._pool = pool
+        self._links = links
+        self._limits = limits
+
+    def bound_to(self, request: VariationRequest, base_url: str) -> Finish:
+        """The finishing step of one request.
+
+        Args:
+            base_url: Where the caller reached us, for links.
+        """
+
+        async def finished(index: int, produced: ProducedImage) -> FinishedImage:
+            image = await self._pool.run(
+                lambda: finish(produced.data, size=request.size, output_format=request.output_format, limits=self._limits)
+            )
+            return await self._delivered(index, image, request, base_url, produced.revised_prompt)
+
+        return finished
+
+    async def _delivered(
+        self, index: int, image: EncodedImage, request: VariationRequest, base_url: str, revised_prompt: str
+    ) -> FinishedImage:
+        if request.response_format is ResponseFormat.B64_JSON:
+            return FinishedImage(index, image.size, image.format, data=image.data, revised_prompt=revised_prompt)
+        url = await self._links.publish(image, base_url)
+        return FinishedImage(index, image.size, image.format, url=url, revised_prompt=revised_prompt)

@@ -1,0 +1,81 @@
+"""What is known of a request while it is being served: its images so far, attempts, usage, cost and warnings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from service.core.errors import GatewayError
+from service.core.values import Attempt, Target, Usage, VariationRequest
+from service.gateway.backend import CallReport
+from service.gateway.events import Emit, FinishedImage
+from service.providers.base import ProducedImage
+
+Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
+"""From an image as produced, and its index in the request, to the image as the caller gets it."""
+
+
+class Record:
+    """Grows as targets are tried. Belongs to one request and one task tree; never shared between threads."""
+
+    def __init__(self, request: VariationRequest, finish: Finish, emit: Emit) -> None:
+        self.request = request
+        self.images: dict[int, FinishedImage] = {}
+        self.attempts: list[Attempt] = []
+        self.warnings: list[str] = list(request.warnings)
+        self.usage: Usage | None = None
+        self.cost_usd: float | None = None
+        self.deployment = ""
+        self.quality = ""
+        self.background = ""
+        self.raw_request: Any = None
+        self.raw_response: Any = None
+        self._finish = finish
+        self._emit = emit
+
+    @property
+    def missing(self) -> list[int]:
+        """Indexes of the images that are still to be made, ascending."""
+        return [index for index in range(self.request.n) if index not in self.images]
+
+    async def keep(self, index: int, produced: ProducedImage) -> None:
+        """Finishes an image and keeps it under its index."""
+        image = await self._finish(index, produced)
+        self.images[index] = image
+        self._emit(image)
+
+    def warn(self, warning: str) -> None:
+        """Notes something done differently from what was asked, once."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def add(self, report: CallReport, cost_usd: float | None) -> None:
+        """Adds up what one call came to."""
+        if report.usage is not None:
+            self.usage = report.usage if self.usage is None else self.usage + report.usage
+        if cost_usd is not None:
+            self.cost_usd = cost_usd if self.cost_usd is None else self.cost_usd + cost_usd
+        self.deployment = report.deployment or self.deployment
+        self.quality = report.quality or self.quality
+        self.background = report.background or self.background
+        self.raw_request = report.raw_request if report.raw_request is not None else self.raw_request
+        self.raw_response = report.raw_response if report.raw_response is not None else self.raw_response
+        for warning in report.warnings:
+            self.warn(warning)
+
+    def failed_before_calling(self, target: Target, error: GatewayError) -> None:
+        """Notes a target that was given up without a call: not installed, no key, cannot express the request."""
+        self.attempts.append(Attempt(target.provider, target.model, "", 0, error.kind.value))
+
+    def last_attempt(self, target: Target, begun: float, error: GatewayError) -> Attempt:
+        """The attempt that stands for a target's failure.
+
+        Args:
+            begun: The monotonic time at which the target was begun with.
+        """
+        for attempt in reversed(self.attempts):
+            if (attempt.provider, attempt.model) == (target.provider, target.model) and attempt.outcome != "success":
+                return attempt
+        elapsed_ms = round((time.monotonic() - begun) * 1000)
+        return Attempt(target.provider, target.model, "", elapsed_ms, error.kind.value, error.upstream_status)

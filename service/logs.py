@@ -1,0 +1,40 @@
+"""The log: one JSON object a line on standard output. Whoever logs says what, never a secret or image bytes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON; ``extra={"fields": {...}}`` adds fields to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "from": record.name,
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode("utf-8")
+
+
+def configure(level: str) -> None:
+    """Sends everything at or above ``level`` (debug, info, warning, error) to standard output."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    # Libraries log URLs and headers when they are talkative; ours says what is worth saying.
+    for library in ("httpx", "httpcore", "h2", "hpack", "PIL", "numba", "asyncio", "grpc"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, _LEVELS[level]))
