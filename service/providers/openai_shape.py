@@ -1,0 +1,221 @@
+"""What the OpenAI-shaped image APIs share: the edits form, the answer with its usage, and the error envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import EncodedImage, Usage
+from service.providers import wire
+from service.providers.base import (
+    CallResult,
+    Credential,
+    Endpoint,
+    FormBody,
+    FormFile,
+    HttpResponse,
+    ProducedImage,
+    ProviderCall,
+)
+
+JSON_HEADERS: Mapping[str, str] = {"accept": "application/json"}
+
+_REFUSAL_CODES = frozenset(
+    {
+        "moderation_blocked",
+        "content_policy_violation",
+        # Azure's spellings.
+        "contentfilter",
+        "content_filter",
+        "responsibleaipolicyviolation",
+    }
+)
+_OUT_OF_CREDIT_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_MODEL_GONE_CODES = frozenset({"model_not_found", "model_deprecated", "deploymentnotfound"})
+
+_LARGEST_COUNT = 2**31 - 1
+
+
+def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = True) -> FormBody:
+    """The multipart body of images/edits.
+
+    What differs between servers is set by endpoint options: ``image_field`` (``image`` or ``image[]``),
+    ``response_format`` (sent only if set: OpenAI refuses the field), ``user_field`` and ``seed_field`` (the names
+    of those fields; not sent unless set).
+
+    Raises:
+        GatewayError: UNSUPPORTED when the caller's options ask for a streamed answer.
+    """
+    fields: dict[str, Any] = {
+        "prompt": call.prompt,
+        "model": call.model if name_model else None,
+        "n": call.n,
+        "size": str(call.size) if call.size else None,
+        "quality": call.quality or None,
+        "background": call.background or None,
+        "output_format": call.output_format.value if call.output_format else None,
+        "response_format": endpoint.options.get("response_format"),
+    }
+    for option, value in (("user_field", call.user or None), ("seed_field", call.seed)):
+        name = endpoint.options.get(option)
+        if name:
+            fields[name] = value
+    return FormBody(
+        wire.merged_form(fields, unstreamed(call.options)),
+        (image_file(call.image, endpoint.options.get("image_field", "image")),),
+    )
+
+
+def unstreamed(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The caller's options as they are.
+
+    Raises:
+        GatewayError: UNSUPPORTED when they ask for events, which would be paid for and then not understood.
+    """
+    if options.get("stream") or options.get("partial_images"):
+        raise GatewayError(
+            ErrorKind.UNSUPPORTED,
+            "provider_options cannot ask this provider to stream its answer.",
+            param="provider_options",
+            may_have_run=False,
+        )
+    return options
+
+
+def image_file(image: EncodedImage, field: str) -> FormFile:
+    """The source image as a file part."""
+    return FormFile(field, f"image.{image.format.value}", image.format.media_type, image.data)
+
+
+def bearer(credential: Credential) -> Mapping[str, str]:
+    """``Authorization: Bearer``, or nothing where there is no key (self-hosted servers)."""
+    return {"authorization": f"Bearer {credential.secret}"} if credential.secret else {}
+
+
+def parse_images(body: Mapping[str, Any], call: ProviderCall) -> CallResult:
+    """The answer of generations, edits and variations: ``data`` with ``b64_json`` or ``url``, and perhaps ``usage``.
+
+    Entries that hold no usable image are left out with a warning as long as one is usable.
+
+    Raises:
+        GatewayError: CONTENT_REJECTED when every entry was filtered out, BAD_RESPONSE when there is no image.
+    """
+    entries = body.get("data")
+    if not isinstance(entries, list):
+        raise wire.bad_response("it holds no list of images")
+    images: list[ProducedImage] = []
+    warnings: list[str] = []
+    failures: list[GatewayError] = []
+    for entry in entries:
+        try:
+            images.append(_image(entry))
+        except GatewayError as failure:
+            failures.append(failure)
+            warnings.append(f"One image was left out. {failure.message}")
+    if not images:
+        raise next(
+            (failure for failure in failures if failure.kind is ErrorKind.CONTENT_REJECTED),
+            failures[0] if failures else wire.bad_response("its list of images is empty"),
+        )
+    if len(images) > call.n:
+        warnings.append(f"The provider made {len(images)} images where {call.n} were asked for; the rest were dropped.")
+    return CallResult(
+        images=tuple(images[: call.n]),
+        usage=_usage(body.get("usage")),
+        quality=_text(body.get("quality")),
+        background=_text(body.get("background")),
+        warnings=tuple(warnings),
+    )
+
+
+def _image(entry: object) -> ProducedImage:
+    if not isinstance(entry, Mapping):
+        raise wire.bad_response("an image is not an object")
+    # xAI says so in a field of its own; nobody else has one of this name.
+    if entry.get("respect_moderation") is False:
+        raise wire.rejected("an image was filtered by moderation.")
+    url = entry.get("url")
+    encoded = entry.get("b64_json")
+    if encoded is None and isinstance(url, str) and url.startswith("data:"):
+        encoded = url
+    if encoded is not None:
+        return wire.image_from_base64(encoded, revised_prompt=entry.get("revised_prompt"))
+    if isinstance(url, str) and url.startswith(("https://", "http://")):
+        return ProducedImage(url=url, revised_prompt=_text(entry.get("revised_prompt")))
+    raise wire.bad_response("an image has neither b64_json nor url")
+
+
+def _usage(value: object) -> Usage | None:
+    if not isinstance(value, Mapping):
+        return None
+    received = _details(value.get("input_tokens_details"))
+    made = _details(value.get("output_tokens_details"))
+    usage = Usage(
+        input_tokens=_count(value.get("input_tokens")),
+        output_tokens=_count(value.get("output_tokens")),
+        total_tokens=_count(value.get("total_tokens")),
+        input_image_tokens=_count(received.get("image_tokens")),
+        input_text_tokens=_count(received.get("text_tokens")),
+        output_image_tokens=_count(made.get("image_tokens")),
+        output_text_tokens=_count(made.get("text_tokens")),
+    )
+    return usage if usage != Usage() else None
+
+
+def _details(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: object) -> int:
+    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+    return value if sane else 0  # type: ignore[return-value]  # `sane` implies an int
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def failure(response: HttpResponse) -> GatewayError:
+    """What an error answer means, in the envelope ``{"error": {"message", "type", "code"}}`` and its relatives.
+
+    Relatives: ``{"error": "…"}``, FastAPI's ``{"detail": …}`` of self-hosted servers and DeepInfra, and vLLM's
+    ``{"object": "error", "message"}``.
+    """
+    body = wire.lenient_json(response)
+    error = body.get("error") if isinstance(body, Mapping) else None
+    if error is None:
+        error = body
+    codes = _codes(error)
+    kind = None
+    if codes & _REFUSAL_CODES:
+        kind = ErrorKind.CONTENT_REJECTED
+    elif codes & _OUT_OF_CREDIT_CODES:
+        # It comes as 429, but waiting does not help: only this key's owner can.
+        kind = ErrorKind.UPSTREAM_AUTH
+    elif codes & _MODEL_GONE_CODES:
+        kind = ErrorKind.MODEL_GONE
+    return wire.status_error(response, _message(error), kind=kind)
+
+
+def _codes(error: object) -> frozenset[str]:
+    """The codes and types of an error and of Azure's inner error, in lower case."""
+    if not isinstance(error, Mapping):
+        return frozenset()
+    levels = [error, error.get("innererror"), error.get("inner_error")]
+    found = (level.get(key) for level in levels if isinstance(level, Mapping) for key in ("code", "type"))
+    return frozenset(code.lower() for code in found if isinstance(code, str))
+
+
+def _message(error: object, depth: int = 0) -> str:
+    """The provider's own words, wherever they are; not deeper than anyone nests them."""
+    if isinstance(error, str):
+        return error
+    if depth == 3:
+        return ""
+    if isinstance(error, list):
+        return "; ".join(filter(None, (_message(each, depth + 1) for each in error[:5])))
+    if isinstance(error, Mapping):
+        found = (_message(error.get(key), depth + 1) for key in ("message", "msg", "error", "detail"))
+        return next(filter(None, found), "")
+    return ""
