@@ -103,10 +103,14 @@ class ImageVariationServicer(image_variation_service_pb2_grpc.ImageVariationServ
     ) -> pb.CreateImageVariationResponse:
         return await self._variations.create("CreateImageVariation", context, lambda: fields_from_message(request))
 
-    def StreamImageVariation(  # noqa: N802
+    async def StreamImageVariation(  # noqa: N802
         self, request: pb.CreateImageVariationRequest, context: Context
     ) -> AsyncIterator[pb.StreamImageVariationResponse]:
-        return self._variations.stream("StreamImageVariation", context, lambda: fields_from_message(request))
+        # gRPC takes a method for a streaming one only if it is an async generator itself.
+        async for message in self._variations.stream(
+            "StreamImageVariation", context, lambda: fields_from_message(request)
+        ):
+            yield message
 
 
 class ImageVariationFormServicer(image_variation_form_service_pb2_grpc.ImageVariationFormServiceServicer):
@@ -122,12 +126,13 @@ class ImageVariationFormServicer(image_variation_form_service_pb2_grpc.ImageVari
             "CreateImageVariationFromForm", context, lambda: parse_form(request.content_type, request.data)
         )
 
-    def StreamImageVariationFromForm(  # noqa: N802
+    async def StreamImageVariationFromForm(  # noqa: N802
         self, request: httpbody_pb2.HttpBody, context: Context
     ) -> AsyncIterator[pb.StreamImageVariationResponse]:
-        return self._variations.stream(
+        async for message in self._variations.stream(
             "StreamImageVariationFromForm", context, lambda: parse_form(request.content_type, request.data)
-        )
+        ):
+            yield message
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
@@ -156,7 +161,7 @@ class ImageFileServicer(image_file_service_pb2_grpc.ImageFileServiceServicer):
         self._links = links
         self._calls = calls
 
-    def GetImageFile(  # noqa: N802
+    async def GetImageFile(  # noqa: N802
         self, request: image_file_service_pb2.GetImageFileRequest, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         async def handle(call: Call) -> AsyncIterator[httpbody_pb2.HttpBody]:
@@ -166,7 +171,8 @@ class ImageFileServicer(image_file_service_pb2_grpc.ImageFileServiceServicer):
             async for chunk in image.chunks:
                 yield httpbody_pb2.HttpBody(content_type=image.media_type, data=chunk)
 
-        return self._calls.stream("GetImageFile", context, handle)
+        async for chunk in self._calls.stream("GetImageFile", context, handle):
+            yield chunk
 
 
 def _request(call: Call, fields: Callable[[], Fields]) -> VariationRequest:
