@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
-from service.routing.rules import RULES
+from service.routing.rules import DEADLINE_EXCEEDED, RULES
 
 
 class CircuitState(StrEnum):
@@ -120,10 +120,10 @@ class Breakers:
     def succeeded(self, target: Target) -> None:
         self._remember(target, _HEALTHY)
 
-    def failed(self, target: Target, kind: ErrorKind, now: float) -> None:
-        """Kinds that do not count against the target (a cancelled or refused request) only end a probe."""
+    def failed(self, target: Target, error: GatewayError, now: float) -> None:
+        """Failures that do not count against the target (a refused request, an impatient caller) only end a probe."""
         circuit = self._circuits.get(target, _HEALTHY)
-        counts = RULES[kind].breaker_counts
+        counts = RULES[error.kind].breaker_counts and error.code != DEADLINE_EXCEEDED
         self._remember(target, circuit.failed(now, self._policy) if counts else circuit.undecided())
 
     def states(self, now: float) -> Mapping[Target, CircuitState]:

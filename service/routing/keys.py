@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from service.core.errors import ErrorKind, GatewayError
@@ -38,10 +38,14 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys of one provider and those at rest. Immutable; ``now`` is a monotonic instant in seconds."""
+    """The keys of one provider and those at rest. Immutable; ``now`` is a monotonic instant in seconds.
+
+    ``rests`` is keyed by the key's name and the model that it rests for, or "" when it rests for all: rate limits
+    and permissions are often a model's own, and must not take a key away from all others.
+    """
 
     keys: tuple[Key, ...]
-    rests: Mapping[str, Rest] = MappingProxyType({})
+    rests: Mapping[tuple[str, str], Rest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [key.name for key in self.keys]
@@ -62,14 +66,11 @@ class KeyRing:
         fit = [key for key in self.keys if not key.models or model in key.models]
         if not fit:
             raise _no_key(f"No key is configured for model {model}.")
-        free = [key for key in fit if key.name not in avoid and not self._rests(key, now)]
+        resting = {key.name: self._rest(key.name, model, now) for key in fit}
+        free = [key for key in fit if key.name not in avoid and resting[key.name] is None]
         if free:
             return _drawn(free, draw)
-        limited = [
-            self.rests[key.name].until - now
-            for key in fit
-            if self._rests(key, now) and self.rests[key.name].reason is ErrorKind.RATE_LIMITED
-        ]
+        limited = [rest.until - now for rest in resting.values() if rest and rest.reason is ErrorKind.RATE_LIMITED]
         if limited:
             raise GatewayError(
                 ErrorKind.RATE_LIMITED,
@@ -79,20 +80,30 @@ class KeyRing:
             )
         raise _no_key("The provider has refused every key.")
 
-    def rested(self, name: str, until: float, reason: ErrorKind) -> KeyRing:
-        """The ring with one key at rest. A rest is never shortened: parallel requests report out of order."""
-        current = self.rests.get(name)
-        if name not in {key.name for key in self.keys} or (current is not None and current.until >= until):
-            return self
-        return replace(self, rests=MappingProxyType({**self.rests, name: Rest(until, reason)}))
+    def rested(self, name: str, until: float, reason: ErrorKind, now: float, model: str = "") -> KeyRing:
+        """The ring with one key at rest, for one model or (empty) for all.
 
-    def snapshot(self, now: float) -> Mapping[str, Rest | None]:
-        """For each key's name its rest, or None when it can be used."""
-        return {key.name: self.rests[key.name] if self._rests(key, now) else None for key in self.keys}
+        A rest is never shortened: parallel requests report out of order. Rests that are over are forgotten.
+        """
+        current = {place: rest for place, rest in self.rests.items() if now < rest.until}
+        earlier = current.get((name, model))
+        if name in {key.name for key in self.keys} and (earlier is None or earlier.until < until):
+            current[name, model] = Rest(until, reason)
+        return replace(self, rests=MappingProxyType(current))
 
-    def _rests(self, key: Key, now: float) -> bool:
-        rest = self.rests.get(key.name)
-        return rest is not None and now < rest.until
+    def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
+        """For each key's name its rests, by model ("" for all); empty when it can be used freely."""
+        return {
+            key.name: {
+                model: rest for (name, model), rest in self.rests.items() if name == key.name and now < rest.until
+            }
+            for key in self.keys
+        }
+
+    def _rest(self, name: str, model: str, now: float) -> Rest | None:
+        """The longest rest that keeps this key from this model, if any does."""
+        rests = [rest for place in ((name, ""), (name, model)) if (rest := self.rests.get(place)) and now < rest.until]
+        return max(rests, key=lambda rest: rest.until, default=None)
 
 
 def _drawn(keys: list[Key], draw: float) -> Key:

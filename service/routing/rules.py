@@ -13,13 +13,17 @@ from service.core.errors import ErrorKind
 class RetrySame(Enum):
     """Whether the same target may be asked again.
 
-    None of these ever repeats a request that may have been paid for: that is checked besides, see ``may_retry``.
+    None of these ever repeats a request that may have been paid for: the executor checks that besides.
     """
 
     NO = "no"
     OTHER_KEY = "other_key"
     OTHER_KEY_OR_WAIT = "other_key_or_wait"
     AFTER_BACKOFF = "after_backoff"
+
+
+DEADLINE_EXCEEDED = "deadline_exceeded"
+"""Code of a TIMEOUT that the caller's own deadline brought about: no target has time left, and none is to blame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,65 @@
+"""The keys of one provider, and which of them are at rest just now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.core.errors import ErrorKind
+from service.providers.base import Credential
+from service.routing.keys import Key, KeyRing, Rest
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedCredential:
+    """A configured key: the credential, its share of the requests, and the models it may be used for (empty: all)."""
+
+    credential: Credential
+    weight: float = 1.0
+    models: frozenset[str] = field(default_factory=frozenset)
+
+
+class Credentials:
+    """What ``KeyRing`` decides, remembered, with the secrets that go with the names.
+
+    One instance serves all requests to a provider. A key that a caller brought along gets an instance of its own,
+    so that it never serves anybody else: ``Credentials.only(credential)``.
+    """
+
+    def __init__(self, credentials: Sequence[WeightedCredential]) -> None:
+        """Without any credential, requests are sent without authorization (a self-hosted server).
+
+        Raises:
+            ValueError: Two have the same name, or a weight is negative.
+        """
+        self._by_name = {each.credential.name: each.credential for each in credentials}
+        self._ring = KeyRing(tuple(Key(each.credential.name, each.weight, each.models) for each in credentials))
+
+    @classmethod
+    def only(cls, credential: Credential) -> Credentials:
+        """Just this one key, for all models."""
+        return cls([WeightedCredential(credential)])
+
+    def __repr__(self) -> str:
+        return f"Credentials({', '.join(self._by_name)})"
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def choose(self, model: str, now: float, draw: float, avoid: Collection[str] = ()) -> Credential | None:
+        """The credential for the next request, or None where the provider is to be asked without one.
+
+        Raises:
+            GatewayError: As ``KeyRing.choose``.
+        """
+        if not self._by_name:
+            return None
+        return self._by_name[self._ring.choose(model, now, draw, avoid).name]
+
+    def rest(self, credential: Credential, until: float, reason: ErrorKind, now: float, model: str = "") -> None:
+        """Leaves a key alone until that monotonic instant, for one model or (empty) for all."""
+        self._ring = self._ring.rested(credential.name, until, reason, now, model)
+
+    def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
+        """For each key's name its rests, by model ("" for all); empty when it can be used freely."""
+        return self._ring.snapshot(now)

@@ -1,0 +1,107 @@
+"""Drives conversations with providers: everything about them that needs a socket, a clock or chance."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from service.core.errors import GatewayError
+from service.providers.base import Credential, HttpRequest, ProducedImage, Profile, ProviderCall
+from service.transport.clock import SYSTEM_CLOCK, Clock
+from service.transport.conversation import Conversation
+from service.transport.downloads import downloaded
+from service.transport.exchange import Emit, Fetch, Outcome, Record, Upstream
+from service.transport.messages import send, signed_request
+
+_LONGEST_CANCEL_ANSWER = 1_000_000
+
+
+def _ignore(_position: int, _image: ProducedImage) -> None:
+    pass
+
+
+class Executor:
+    """Makes calls to providers over HTTP. One instance serves the whole process; close it at the end.
+
+    Args:
+        client: From ``open_client``; stays the caller's to close, after this.
+        fetch: Downloads results that a provider hands over as URLs.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, fetch: Fetch, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._client = client
+        self._fetch = fetch
+        self._clock = clock
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self,
+        upstream: Upstream,
+        call: ProviderCall,
+        profile: Profile,
+        *,
+        deadline: float,
+        record: Record,
+        emit: Emit = _ignore,
+        raw: bool = False,
+    ) -> Outcome:
+        """Makes the images of one call.
+
+        Nothing that may have been paid for is repeated: work is started again only where the failure proves that
+        it was not done, or ``profile.free`` says that doing it again costs nothing.
+
+        Cancelling this stops the work at the provider too, where it has a way: the request for that is sent
+        apart, so that the caller need not wait for it.
+
+        Args:
+            deadline: The instant of the clock at which the caller stops waiting. No wait outlasts it.
+            record: Takes every attempt. When this raises a GatewayError, the last one recorded has its kind.
+            emit: Takes each image as soon as it is there.
+            raw: Whether to capture what was sent and received.
+
+        Raises:
+            GatewayError: The call failed; images emitted before stay valid. A TIMEOUT with the code
+                ``deadline_exceeded`` is the caller's deadline, not the provider's fault.
+        """
+        conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, record)
+        try:
+            with conversation.recorded():
+                result = await conversation.result()
+                result = await downloaded(
+                    result,
+                    self._fetch,
+                    emit,
+                    clock=self._clock,
+                    deadline=deadline,
+                    backoff=upstream.settings.backoff,
+                    max_retries=upstream.settings.max_poll_failures,
+                )
+        finally:
+            if conversation.stop is not None:
+                self._stop(conversation.stop, conversation.credential, upstream)
+        raw_request, raw_response = conversation.captured() if raw else (None, None)
+        return Outcome(result, raw_request, raw_response)
+
+    async def aclose(self) -> None:
+        """Waits for the requests that stop abandoned work; each has its own time limit."""
+        while self._cancelling:
+            await asyncio.wait(self._cancelling)
+
+    def _stop(self, request: HttpRequest, credential: Credential | None, upstream: Upstream) -> None:
+        task = asyncio.create_task(self._send_cancel(request, credential, upstream))
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+    async def _send_cancel(self, request: HttpRequest, credential: Credential | None, upstream: Upstream) -> None:
+        """Best effort: there is nobody left to tell when it fails."""
+        try:
+            signed = signed_request(request, upstream, credential, self._clock.utc_now())
+            await send(
+                self._client,
+                signed,
+                timeout_s=upstream.settings.cancel_timeout_s,
+                max_response_bytes=_LONGEST_CANCEL_ANSWER,
+            )
+        except (GatewayError, TimeoutError):
+            pass
