@@ -6,11 +6,9 @@ from service.config.load import load
 from service.config.models import EMBEDDED_PROVIDER, Alias, AliasTarget, Config, parse_target
 from service.config.problems import ConfigError, Problem
 from service.config.providers import KeySettings, ProfileOverrides, ProviderSettings
-from service.config.vendors import VENDOR_VARIABLES, VendorVariables
 
 __all__ = [
     "EMBEDDED_PROVIDER",
-    "VENDOR_VARIABLES",
     "Address",
     "Alias",
     "AliasTarget",
@@ -20,7 +18,6 @@ __all__ = [
     "Problem",
     "ProfileOverrides",
     "ProviderSettings",
-    "VendorVariables",
     "describe",
     "load",
     "parse_target",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -17,6 +19,7 @@ from service.core.values import Size
 
 _MASK = "***"
 _COMMENT_COLUMN = 56
+_PLAIN = re.compile(r"[A-Za-z./_-][A-Za-z0-9 ./_,;-]*|[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BYTES = frozenset({"request_bytes", "response_bytes", "max_bytes"})
 _SECONDS = frozenset(
     {"request_timeout", "backoff", "max_backoff", "connect", "attempt", "cooldown", "expires_after", "timeout"}
@@ -92,10 +95,13 @@ class _Describer:
             return f"{value:g}"
         if isinstance(value, Address | Size | int):
             return str(value)
-        text = str(value)
-        return text if text.isprintable() and text and not set(text) & set("#:{}[]&*!|>'\"%@`") else json.dumps(text)
+        text = str(value.value if isinstance(value, Enum) else value)
+        return text if _PLAIN.fullmatch(text) and text not in ("true", "false", "null") else json.dumps(text)
 
     def _origin(self, path: Path) -> str:
+        named = (*path[:-1], "env")
+        if path[-1] == "value" and named in self._document.lines:
+            return f"{self._origin(named)}, environment {self._raw(named)}"
         place = self._document.nearest(path)
         if place in self._document.variables and place == path:
             return f"environment {self._document.variables[place]}"

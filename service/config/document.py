@@ -36,7 +36,7 @@ _Loader.add_implicit_resolver(_CORE_TAG + "null", re.compile(r"(?:~|null|Null|NU
 _Loader.add_implicit_resolver(_CORE_TAG + "int", re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,30})\Z"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     _CORE_TAG + "float",
-    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?\Z"),
+    re.compile(r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]{1,4})?|[0-9]+[eE][-+]?[0-9]{1,4})\Z"),
     list("-+.0123456789"),
 )
 
@@ -117,6 +117,8 @@ def _compose(document: Document, data: bytes) -> yaml.Node | None:
         # Only the description: the error's own text quotes the line, which may hold a key.
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
+        if mark and "${" in text.splitlines()[mark.line]:
+            reason += "; within {...} and [...], text with ${NAME} needs quotes"
         document.problems.append(
             Problem(document.source, mark.line + 1 if mark else 0, "", f"is not valid YAML: {reason}")
         )
@@ -158,11 +160,13 @@ class _Builder:
             raise _TooMuchError(f"holds more than {MAX_NODES} values (aliases counted each time they are used)")
         if len(path) > MAX_DEPTH:
             raise _TooMuchError(f"is nested more than {MAX_DEPTH} levels deep")
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == _CORE_TAG + "map":
             return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag == _CORE_TAG + "seq":
             return [self._element(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, path)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        return self._unfit(node, path)
 
     def _element(self, node: yaml.Node, path: Path) -> Any:
         self._document.lines[path] = node.start_mark.line + 1
@@ -202,8 +206,10 @@ class _Builder:
         except (KeyError, ValueError):
             # An explicit tag that the text does not bear out, such as `!!int ten`.
             pass
+        return self._unfit(node, path)
+
+    def _unfit(self, node: yaml.Node, path: Path) -> None:
         _complain(self._document, node, path, f"the tag {node.tag} does not fit here; write the plain value")
-        return None
 
     def _fill_in(self, text: str, path: Path) -> str:
         if "${" not in text:

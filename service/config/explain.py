@@ -35,6 +35,8 @@ _MESSAGES: Mapping[str, str] = {
     "string_too_long": "must have at most {max_length} characters",
     "too_short": "needs at least {min_length}",
     "too_long": "may have at most {max_length}",
+    "date_parsing": "must be a date written YYYY-MM-DD",
+    "date_from_datetime_parsing": "must be a date written YYYY-MM-DD",
     "tuple_type": "must be a list",
     "dict_type": "must hold keys and values",
     "mapping_type": "must hold keys and values",
@@ -48,7 +50,11 @@ _LONGEST_ECHO = 60
 def report(document: Document, error: ValidationError) -> None:
     """Notes every finding as a problem of the document, except where a value could not even be read."""
     unreadable = tuple(problem.key for problem in document.problems)
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    for finding in findings:
+        # A list whose items are wrong is not too short besides.
+        if any(other["loc"][:-1][: len(finding["loc"])] == finding["loc"] for other in findings):
+            continue
         # The key of a mapping is blamed at the key itself.
         path: Path = tuple(part for part in finding["loc"] if part != "[key]")
         kind = finding["type"]
@@ -72,6 +78,9 @@ def _echo(value: Any, path: Path, document: Document) -> str:
     if place in document.placeholders:
         return f", got {document.placeholders[place]!r}"
     if not isinstance(value, str | int | float) or holds_secret(_annotation_at(path)):
+        return ""
+    # URLs carry user names, passwords and tokens when someone gets them wrong.
+    if isinstance(value, str) and "://" in value:
         return ""
     text = repr(value) if isinstance(value, str) else str(value).lower()
     return f", got {text}" if len(text) <= _LONGEST_ECHO else f", got {text[:_LONGEST_ECHO]}..."

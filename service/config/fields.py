@@ -10,7 +10,16 @@ from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WrapSerializer,
+    model_validator,
+)
 
 from service.config.units import parse_bytes, parse_seconds
 
@@ -122,7 +131,7 @@ def _header_name(value: str) -> str:
         raise ValueError(f"{value!r} is not a header name")
     if value.lower() in _OWN_HEADERS:
         raise ValueError(f"the header {value} is set by the gateway; credentials belong under keys")
-    return value.lower()
+    return value
 
 
 def _secret(value: SecretStr) -> SecretStr:
@@ -154,7 +163,12 @@ TrustedHost = Annotated[str, AfterValidator(_trusted_host)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 """Printable ASCII without surrounding spaces, never shown."""
-Frozen = Annotated[Mapping[Key, Value], AfterValidator(MappingProxyType)]
+Frozen = Annotated[
+    Mapping[Key, Value],
+    AfterValidator(MappingProxyType),
+    # pydantic serialises dictionaries, not views of them.
+    WrapSerializer(lambda value, serialise: serialise(dict(value))),
+]
 """A mapping that cannot be changed."""
 
 

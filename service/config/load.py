@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,8 +14,11 @@ from service.config.document import MAX_BYTES, Document, read_document
 from service.config.fields import parse_address
 from service.config.models import EMBEDDED_PROVIDER, Config
 from service.config.problems import ConfigError, Problem, did_you_mean
+from service.config.providers import ProviderSettings
 from service.config.routes import Resolver, unusable_targets
-from service.config.vendors import VENDOR_VARIABLES, VendorVariables, find
+from service.config.vendors import find
+from service.providers import catalog as shipped_catalog
+from service.providers.catalog import EMBEDDED_TRANSLATOR, ProviderEntry
 
 DEFAULT_FILE = Path("gateway.yaml")
 
@@ -28,8 +31,7 @@ def load(
     path: Path | None,
     environment: Mapping[str, str],
     *,
-    known_types: Collection[str] | None = None,
-    vendor_variables: Mapping[str, VendorVariables] = VENDOR_VARIABLES,
+    catalog: Mapping[str, ProviderEntry] | None = None,
 ) -> Config:
     """Reads the configuration.
 
@@ -38,23 +40,24 @@ def load(
 
     Args:
         path: The file; it has to exist. None: ``gateway.yaml`` in the working directory, if there is one.
-        known_types: Names of the translators in the catalog. None: any type of provider is accepted.
-        vendor_variables: Per type of provider, the variables that its vendor's own tools read.
+        catalog: The types of provider there are. None: the catalog that ships with the service.
 
     Raises:
         ConfigError: With everything that is wrong, each with its place.
     """
+    entries = shipped_catalog.load() if catalog is None else catalog
+    types = {name: entry for name, entry in entries.items() if entry.translator != EMBEDDED_TRANSLATOR}
     document = _read(path, environment)
     _override(document, environment)
-    _add_vendors(document, environment, vendor_variables, known_types)
+    _add_vendors(document, environment, types)
     config = _validate(document, environment)
     if config is not None:
-        config = _cross_check(config, document, known_types, vendor_variables)
+        config = _cross_check(config, document, types)
     if document.problems or config is None:
         raise ConfigError(document.problems)
     # The two attributes that are not settings, filled in by the one maker of this class.
     config._document = document
-    config._warnings = unusable_targets(config)
+    config._warnings = unusable_targets(config, types)
     return config
 
 
@@ -111,28 +114,22 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any] | None:
     return section if isinstance(section, dict) else None
 
 
-def _add_vendors(
-    document: Document,
-    environment: Mapping[str, str],
-    vendor_variables: Mapping[str, VendorVariables],
-    known_types: Collection[str] | None,
-) -> None:
+def _add_vendors(document: Document, environment: Mapping[str, str], types: Mapping[str, ProviderEntry]) -> None:
     """Adds what the vendors' usual variables say of providers that the file gives no key for."""
     providers = _section(document.values, "providers")
     if providers is None:
         return
-    for name in [*providers, *(name for name in vendor_variables if name not in providers)]:
+    for name in [*providers, *(name for name in types if name not in providers)]:
         entry = providers.get(name)
         if entry is not None and not isinstance(entry, dict):
             continue
         provider_type = entry.get("type") or name if entry else name
-        variables = vendor_variables.get(provider_type) if isinstance(provider_type, str) else None
-        if variables is None or (known_types is not None and provider_type not in known_types):
+        if not isinstance(provider_type, str) or provider_type not in types:
             continue
         # A key from the shell goes to its vendor only, never to an address that the file names.
         if entry and (entry.get("keys") or entry.get("base_url") or entry.get("enabled") is False):
             continue
-        found = find(variables, environment)
+        found = find(types[provider_type].variables, environment)
         if found is None:
             continue
         own_options = (entry or {}).get("options") or {}
@@ -161,24 +158,34 @@ def _validate(document: Document, environment: Mapping[str, str]) -> Config | No
     return Config.model_validate(sound, context=context)
 
 
-def _cross_check(
-    config: Config,
-    document: Document,
-    known_types: Collection[str] | None,
-    vendor_variables: Mapping[str, VendorVariables],
-) -> Config:
+def _cross_check(config: Config, document: Document, types: Mapping[str, ProviderEntry]) -> Config:
     """Checks what one section says of another, and fills in what follows from it."""
     for name, provider in config.providers.items():
-        provider_type = provider.type or name
-        if known_types is not None and provider_type not in known_types:
-            path = ("providers", name, "type") if provider.type else ("providers", name)
-            hint = did_you_mean(provider_type, known_types)
-            document.report(path, f"{provider_type!r} is not a known type of provider{hint}")
-    known = {EMBEDDED_PROVIDER, *config.providers, *(vendor_variables if known_types is None else known_types)}
-    aliases, errors = Resolver(config, known).resolve()
+        _check_provider(document, name, provider, types)
+    aliases, errors = Resolver(config, {EMBEDDED_PROVIDER, *config.providers, *types}).resolve()
     for error in errors:
         document.report(document.nearest(error.path) or error.path, str(error))
     providers = {
         name: provider.model_copy(update={"type": provider.type or name}) for name, provider in config.providers.items()
     }
     return config.model_copy(update={"aliases": aliases, "providers": MappingProxyType(providers)})
+
+
+def _check_provider(
+    document: Document, name: str, provider: ProviderSettings, types: Mapping[str, ProviderEntry]
+) -> None:
+    provider_type = provider.type or name
+    entry = types.get(provider_type)
+    if entry is None:
+        path = ("providers", name, "type") if provider.type else ("providers", name)
+        advice = "" if provider.type else ", and no type is given"
+        hint = did_you_mean(provider_type, types)
+        document.report(path, f"{provider_type!r} is not a known type of provider{advice}{hint}")
+        return
+    if provider.enabled and not (provider.base_url or entry.base_url):
+        document.report(("providers", name), f"needs a base_url: every {entry.title} has its own")
+    for model, overrides in provider.models.items():
+        try:
+            shipped_catalog.profile(entry, model, overrides.facts)
+        except ValueError as error:
+            document.report(("providers", name, "models", model), f"makes no sense: {error}")

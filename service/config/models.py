@@ -63,7 +63,7 @@ ProviderName = Annotated[str, AfterValidator(_provider_name)]
 
 def _only_loopback(address: Address) -> Address:
     if not address.is_loopback:
-        raise ValueError("must be a loopback address such as 127.0.0.1:0: it needs no credential and can stop Envoy")
+        raise ValueError("must be a loopback address: it asks for no credential and can stop Envoy")
     return address
 
 

@@ -103,19 +103,20 @@ _ProfileFacts = _overrides(
 class ProfileOverrides(_ProfileFacts):  # type: ignore[valid-type,misc]  # made from Profile's fields at import
     """Facts about one model that differ from the catalog: the fields of Profile."""
 
-    def apply_to(self, profile: Profile) -> Profile:
-        """The profile with the overridden facts; a price is taken over whole, not term by term."""
-        changes = {name: getattr(self, name) for name in self.model_fields_set}
-        if "price" in changes:
-            changes["price"] = Price(**changes["price"].model_dump(exclude_unset=True))
-        return dataclasses.replace(profile, **changes)
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The facts that were given, as ``catalog.profile`` takes them. A price replaces the catalog's as a whole."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if "price" in given:
+            given["price"] = Price(**given["price"].model_dump(exclude_unset=True))
+        return given
 
 
 class ProviderSettings(Settings):
     """One provider. None and empty mean: as the catalog or the gateway's general setting has it.
 
     Attributes:
-        type: Name of the translator in the catalog. Empty in the file: the provider's own name.
+        type: The catalog's entry for it. Empty in the file: the provider's own name.
         base_url: Without a trailing slash. Empty: the catalog's.
         trusted_hosts: Further hosts that may be polled and given the key, in addition to the catalog's.
         options: Wire-format settings, such as ``api_version``, ``region`` or ``project``.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from service.config.models import EMBEDDED_PROVIDER, MOST_TARGETS, Alias, AliasTarget, Config, parse_target
 from service.config.problems import Path, did_you_mean
+from service.providers.catalog import ProviderEntry
 
 SHIPPED_ALIASES = ("dall-e-2",)
 """Names that stand for the default route: what clients of the retired original endpoint ask for."""
@@ -38,23 +39,31 @@ class Resolver:
         """Every alias with targets that are all ``provider/model``, and what is wrong with the others."""
         resolved: dict[str, Alias] = {}
         errors: list[RouteError] = []
-        try:
-            self._targets_of(self._default_route, ("default_route",), ())
-        except RouteError as error:
-            # Found again, with its own place, when the alias itself is resolved.
-            if error.path == ("default_route",):
-                errors.append(error)
         for name, alias in self._aliases.items():
-            path: Path = ("aliases", name) if name in self._configured else ("default_route",)
+            path = self._place(name)
             try:
                 if "/" in name or not name.strip() or not name.isprintable():
                     raise RouteError(path, "the name of an alias must be printable and without a slash")
                 resolved[name] = self._flatten(alias, path, (name,))
             except RouteError as error:
-                # The same place is reached from every alias that leads to it.
-                if all(error.path != known.path for known in errors):
-                    errors.append(error)
-        return MappingProxyType(resolved), tuple(errors)
+                errors.append(error)
+        # By themselves once more, so that every wrong target is told and not only an alias's first.
+        for text, path, trail in self._written_targets():
+            try:
+                self._targets_of(text, path, trail)
+            except RouteError as error:
+                errors.append(error)
+        # The same place is reached from every alias that leads to it.
+        return MappingProxyType(resolved), tuple({error.path: error for error in reversed(errors)}.values())
+
+    def _place(self, alias: str) -> Path:
+        return ("aliases", alias) if alias in self._configured else ("default_route",)
+
+    def _written_targets(self) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
+        yield self._default_route, ("default_route",), ()
+        for name, alias in self._configured.items():
+            for position, target in enumerate(alias.targets):
+                yield target.model, ("aliases", name, "targets", position, "model"), (name,)
 
     def _flatten(self, alias: Alias, path: Path, trail: tuple[str, ...]) -> Alias:
         """The alias with the targets of other aliases in place of their names; weights are shared out."""
@@ -81,8 +90,7 @@ class Resolver:
             cycle = (*trail[trail.index(name) :], name)
             raise RouteError(path, f"the alias leads back to itself: {' -> '.join(cycle)}")
         if name in self._aliases:
-            inner = ("aliases", name) if name in self._configured else ("default_route",)
-            return self._flatten(self._aliases[name], inner, (*trail, name))
+            return self._flatten(self._aliases[name], self._place(name), (*trail, name))
         target = parse_target(name)
         if target is None:
             raise RouteError(
@@ -94,7 +102,7 @@ class Resolver:
         return Alias(targets=(AliasTarget(model=name),))
 
 
-def unusable_targets(config: Config) -> tuple[str, ...]:
+def unusable_targets(config: Config, types: Mapping[str, ProviderEntry]) -> tuple[str, ...]:
     """A sentence for each target that the default route or an alias leads to and that cannot be called now."""
     usable = {name for name, provider in config.providers.items() if provider.enabled}
     if config.engine.enabled:
@@ -106,13 +114,16 @@ def unusable_targets(config: Config) -> tuple[str, ...]:
         for each in alias.targets:
             provider = each.target.provider
             if provider not in usable:
-                sentences.append(f"{name} leads to {each.model}, but {_reason(config, provider)}")
+                sentences.append(f"{name} leads to {each.model}, but {_reason(config, provider, types)}")
     return tuple(dict.fromkeys(sentences))
 
 
-def _reason(config: Config, provider: str) -> str:
+def _reason(config: Config, provider: str, types: Mapping[str, ProviderEntry]) -> str:
     if provider == EMBEDDED_PROVIDER:
         return "the embedded engine is off (engine.enabled)"
     if provider in config.providers:
         return f"providers.{provider} is not enabled"
-    return f"{provider} has no key: set its usual environment variable or add providers.{provider}"
+    variables = types[provider].variables
+    names = [*variables.secret[:1], *variables.base_url[:1]]
+    instead = f", nor {' with '.join(names)} in the environment" if names else ""
+    return f"there is no providers.{provider}{instead}"

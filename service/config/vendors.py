@@ -3,53 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class VendorVariables:
-    """Which variables configure one type of provider. Of several names for one thing the first one set wins.
-
-    Attributes:
-        secret: Names that hold the API key.
-        parts: Per part of the credential, its names; together they do where there is no ``secret``.
-        optional_parts: Parts to be taken along if set.
-        base_url: Names that hold the base URL. Where there are any, one has to be set.
-        options: Per wire-format option, its names.
-    """
-
-    secret: tuple[str, ...] = ()
-    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    optional_parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    base_url: tuple[str, ...] = ()
-    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-VENDOR_VARIABLES: Mapping[str, VendorVariables] = MappingProxyType(
-    {
-        "openai": VendorVariables(secret=("OPENAI_API_KEY",)),
-        "azure": VendorVariables(secret=("AZURE_OPENAI_API_KEY",), base_url=("AZURE_OPENAI_ENDPOINT",)),
-        "gemini": VendorVariables(secret=("GEMINI_API_KEY", "GOOGLE_API_KEY")),
-        "recraft": VendorVariables(secret=("RECRAFT_API_KEY", "RECRAFT_API_TOKEN")),
-        "fal": VendorVariables(secret=("FAL_KEY",)),
-        "replicate": VendorVariables(secret=("REPLICATE_API_TOKEN",)),
-        "bfl": VendorVariables(secret=("BFL_API_KEY",)),
-        "deepinfra": VendorVariables(secret=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN")),
-        "stability": VendorVariables(secret=("STABILITY_API_KEY",)),
-        "ideogram": VendorVariables(secret=("IDEOGRAM_API_KEY",)),
-        "xai": VendorVariables(secret=("XAI_API_KEY",)),
-        "bedrock": VendorVariables(
-            secret=("AWS_BEARER_TOKEN_BEDROCK",),
-            parts=MappingProxyType(
-                {"access_key_id": ("AWS_ACCESS_KEY_ID",), "secret_access_key": ("AWS_SECRET_ACCESS_KEY",)}
-            ),
-            optional_parts=MappingProxyType({"session_token": ("AWS_SESSION_TOKEN",)}),
-            options=MappingProxyType({"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}),
-        ),
-    }
-)
+from service.providers.catalog import Variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +17,7 @@ class Found:
     origins: Mapping[tuple[str | int, ...], str]
 
 
-def find(variables: VendorVariables, environment: Mapping[str, str]) -> Found | None:
+def find(variables: Variables, environment: Mapping[str, str]) -> Found | None:
     """The settings that the environment holds for a provider, or None when they are not complete."""
     origins: dict[tuple[str | int, ...], str] = {}
 
