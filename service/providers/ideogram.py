@@ -30,6 +30,7 @@ from service.providers.base import (
 )
 
 _POLL_DELAY_S = 2.0
+_SEEDS = 2**31  # The vendor's go up to 2**31 - 1, ours to 2**32 - 1.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def _fields(form: _Form, call: ProviderCall) -> Mapping[str, Any]:
         form.prompt_field: call.prompt,
         "image_weight": None if call.strength is None else round(100 - 99 * call.strength),
         "num_images": call.n if form.counts else None,
-        "seed": call.seed if form.counts else None,
+        "seed": call.seed % _SEEDS if form.counts and call.seed is not None else None,
         "resolution": None if call.size is None else str(call.size),
         "magic_prompt": "OFF" if form.keeps_prompt else None,
     }
@@ -104,7 +105,10 @@ def _fields(form: _Form, call: ProviderCall) -> Mapping[str, Any]:
 def _result(answer: Mapping[str, Any]) -> CallResult:
     if answer.get("status") == "failed":
         error = answer.get("error")
-        raise wire.bad_response(f"the generation failed{': ' + wire.excerpt(error) if isinstance(error, str) else ''}")
+        said = error if isinstance(error, str) else "for no reason given"
+        if "safety" in said.lower():
+            raise wire.rejected(said)
+        raise wire.bad_response(f"the generation failed: {wire.excerpt(said)}")
     data = answer.get("data")
     images: list[ProducedImage] = []
     refused = 0
