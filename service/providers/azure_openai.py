@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from service.core.errors import GatewayError
 from service.providers import openai_shape, wire
@@ -39,7 +39,7 @@ class AzureOpenAI:
             url = f"{resource}/openai/v1/images/edits"
         else:
             version = urlencode({"api-version": endpoint.options.get("api_version", _DEFAULT_API_VERSION)})
-            url = f"{resource}/openai/deployments/{quote(call.model, safe='')}/images/edits?{version}"
+            url = f"{resource}/openai/deployments/{wire.model_path(call.model)}/images/edits?{version}"
         response = yield HttpRequest(
             "POST",
             url,
