@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -37,20 +36,19 @@ from service.api.servicers import (
     ModelServicer,
     Variations,
 )
-from service.config import EMBEDDED_PROVIDER, Config
+from service.config import Config
 from service.core.values import Target
 from service.gateway.attempt import TargetRunner
-from service.gateway.directory import Alias, Directory, Provider
+from service.gateway.directory import Directory
 from service.gateway.finishing import Finisher, ImagingPool
-from service.gateway.gateway import FetchImage, Gateway
+from service.gateway.gateway import Gateway
 from service.gateway.links import Links
 from service.gateway.local_backend import LocalBackend, WorkerPool
 from service.imaging.inspect import ImageLimits
 from service.imaging.signing import LinkSigner, load_or_create_secret
 from service.imaging.store import ImageStore, open_store
-from service.providers import catalog
-from service.routing.route import RoutePolicy, WeightedTarget
-from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.routing.route import RoutePolicy
+from service.wiring import make_directory, opened_transport, sunset_warnings
 
 log = logging.getLogger("service")
 
@@ -110,13 +108,12 @@ async def running(config: Config) -> AsyncIterator[int]:
         imaging = ImagingPool(config.engine.worker_count)
         stack.callback(imaging.close)
         store, links = _results(config)
-        fetcher = ImageFetcher()
-        stack.push_async_callback(fetcher.aclose)
         workers = WorkerPool(config.engine.worker_count)
         stack.callback(workers.close)
         local = LocalBackend(workers, limits)
+        transport = await stack.enter_async_context(opened_transport(config))
 
-        directory = _directory(config, local)
+        directory = make_directory(config, local, transport.executor)
         warnings = sunset_warnings(directory, datetime.now(UTC).date())
         for target, sentences in warnings.items():
             log.warning("model", extra={"fields": {"model": str(target), "warnings": list(sentences)}})
@@ -127,10 +124,10 @@ async def running(config: Config) -> AsyncIterator[int]:
             TargetRunner(directory, imaging, limits, config.default_prompt),
             Finisher(imaging, links, limits),
             limits=limits,
-            fetch=_caller_fetch(fetcher, config),
+            fetch=transport.fetch_for_caller,
             policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
         )
-        calls = Calls(CallSettings(longest_s=config.limits.request_timeout, base_url=_base_url(config)))
+        calls = Calls(_call_settings(config))
 
         server = grpc.aio.server(options=_server_options(config))
         health = HealthServicer()
@@ -151,36 +148,6 @@ async def running(config: Config) -> AsyncIterator[int]:
             await server.stop(DRAIN_S)
 
 
-def _directory(config: Config, local: LocalBackend) -> Directory:
-    entries = catalog.load()
-    providers = []
-    if config.engine.enabled:
-        providers.append(Provider(EMBEDDED_PROVIDER, local, entries[EMBEDDED_PROVIDER].models, concurrency=10))
-    aliases = {
-        name: Alias(
-            tuple(WeightedTarget(_target(each.model), each.weight) for each in alias.targets),
-            weighted=alias.policy == "weighted",
-        )
-        for name, alias in config.aliases.items()
-    }
-    return Directory(providers, aliases, config.default_route, random.random)
-
-
-def _target(name: str) -> Target:
-    provider, _, model = name.partition("/")
-    return Target(provider, model)
-
-
-def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
-    """What to tell of models that their provider no longer serves."""
-    return {
-        Target(provider.name, model): (f"{provider.name} no longer serves {model} since {profile.sunset}.",)
-        for provider in directory.providers.values()
-        for model, profile in provider.profiles.items()
-        if profile.sunset is not None and profile.sunset <= today
-    }
-
-
 def _results(config: Config) -> tuple[ImageStore, Links]:
     lifetime = timedelta(seconds=config.results.expires_after)
     try:
@@ -194,20 +161,12 @@ def _results(config: Config) -> tuple[ImageStore, Links]:
     return store, Links(store, LinkSigner(secret), lifetime=lifetime, public_url=config.listen.public_url)
 
 
-def _caller_fetch(fetcher: ImageFetcher, config: Config) -> FetchImage:
-    policy = FetchPolicy(
-        max_bytes=config.limits.request_bytes, allowed_origins=frozenset(config.allowed_image_url_origins)
+def _call_settings(config: Config) -> CallSettings:
+    return CallSettings(
+        longest_s=config.limits.request_timeout,
+        base_url=config.listen.public_url or f"http://{config.listen.http}",
+        allow_direct_keys=config.allow_direct_keys,
     )
-
-    async def fetch(url: str) -> bytes:
-        return await fetcher.fetch_image_url(url, policy=policy, chosen_by=ChosenBy.CALLER)
-
-    return fetch
-
-
-def _base_url(config: Config) -> str:
-    """Where callers that did not come through Envoy fetch results."""
-    return config.listen.public_url or f"http://{config.listen.http}"
 
 
 def _server_options(config: Config) -> list[tuple[str, int]]:

@@ -44,6 +44,7 @@ class Call:
         deadline: The event loop's time at which its answer is of no more use.
         transcoded: Whether it came through Envoy's JSON side.
         base_url: Where the caller reached us, for links.
+        direct_key: The caller's own provider key, where the operator allows such. Empty: none.
         headers: Response headers, sent with the answer whether it succeeds or fails.
         log: Further fields of its log line.
     """
@@ -55,7 +56,7 @@ class Call:
     transcoded: bool
     base_url: str
     raw: bool
-    metadata: Mapping[str, str] = field(repr=False)
+    direct_key: str = field(default="", repr=False)
     headers: dict[str, str] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
 
@@ -67,10 +68,12 @@ class CallSettings:
     Attributes:
         longest_s: Cap of a caller's deadline, and the deadline of those who set none, in seconds.
         base_url: Of links for callers that did not come through Envoy.
+        allow_direct_keys: Whether a caller's credential is taken for a key of the provider they name.
     """
 
     longest_s: float
     base_url: str
+    allow_direct_keys: bool = False
 
 
 class Calls:
@@ -143,7 +146,7 @@ class Calls:
             transcoded=transcoded,
             base_url=self._base_url(metadata),
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
-            metadata=metadata,
+            direct_key=_bearer(metadata) if self._settings.allow_direct_keys else "",
             headers={REQUEST_ID_HEADER: request_id, "x-cache": "off"},
         )
         return call, error
@@ -163,6 +166,14 @@ def hashed(text: str) -> str:
 
 def _request_id(given: str) -> str:
     return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _bearer(metadata: Mapping[str, str]) -> str:
+    """The credential in ``authorization`` or ``x-api-key``."""
+    scheme, _, token = metadata.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return metadata.get("x-api-key", "").strip()
 
 
 def _timeout_s(text: str | None) -> float | None:

@@ -213,7 +213,7 @@ def _model_message(provider: Provider, name: str, profile: Profile, warnings: Se
         prompt=profile.prompt.value,
         square_input=profile.square_input,
         sunset_date=profile.sunset.isoformat() if profile.sunset else "",
-        available=not unavailable,
+        available=unavailable is None,
     )
     price = _price_per_image(profile.price)
     if price is not None:
@@ -224,7 +224,7 @@ def _model_message(provider: Provider, name: str, profile: Profile, warnings: Se
         created=0,
         owned_by=provider.name,
         capabilities=capabilities,
-        warnings=[warning for warning in (unavailable, *warnings) if warning],
+        warnings=[*([unavailable.message] if unavailable else []), *warnings],
     )
 
 

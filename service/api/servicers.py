@@ -145,7 +145,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListModels(  # noqa: N802
         self,
-        request: model_service_pb2.ListModelsRequest,
+        request: model_service_pb2.ListModelsRequest,  # noqa: ARG002 - it has no fields
         context: Context,
     ) -> model_service_pb2.ListModelsResponse:
         async def handle(_: Call) -> model_service_pb2.ListModelsResponse:
@@ -184,7 +184,7 @@ def _request(call: Call, fields: Callable[[], Fields]) -> VariationRequest:
 
 
 def _surroundings(call: Call) -> Surroundings:
-    return Surroundings(deadline=call.deadline, base_url=call.base_url)
+    return Surroundings(deadline=call.deadline, base_url=call.base_url, direct_key=call.direct_key)
 
 
 def _noting(call: Call) -> Emit:

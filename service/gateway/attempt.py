@@ -16,7 +16,7 @@ from service.imaging.convert import prepare_input
 from service.imaging.inspect import ImageFacts, ImageLimits
 from service.providers.base import ProducedImage, Profile, ProviderCall
 from service.providers.fit import fit
-from service.providers.pricing import cost
+from service.providers.pricing import cost_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class TargetRunner:
         """Adds what the target makes to ``record``; returns why images are still missing, None when none are."""
         provider, profile = self._directory.provider(target), self._directory.profile(target)
         try:
-            calls = await self._prepare(target, provider, profile, source, record)
+            calls = await self._prepare(target, provider, profile, source, record, direct_key)
         except GatewayError as error:
             record.failed_before_calling(target, error)
             return error
@@ -63,24 +63,28 @@ class TargetRunner:
         return next((error for error in errors if error is not None), short)
 
     async def _prepare(
-        self, target: Target, provider: Provider, profile: Profile, source: Source, record: Record
+        self,
+        target: Target,
+        provider: Provider,
+        profile: Profile,
+        source: Source,
+        record: Record,
+        direct_key: str,
     ) -> Sequence[ProviderCall]:
-        reason = provider.backend.unavailable()
-        if reason:
-            raise GatewayError(ErrorKind.UNAVAILABLE, reason, code="provider_not_installed", may_have_run=False)
+        unavailable = provider.backend.unavailable(direct_key=bool(direct_key))
+        if unavailable is not None:
+            raise unavailable
         fitted = fit(
-            record.request,
+            record.remaining,
             profile,
             provider=target.provider,
-            model=target.model,
-            source_size=source.facts.size,
+            source=source.facts.size,
             default_prompt=self._default_prompt,
-            indexes=record.missing,
         )
         for warning in fitted.warnings:
             record.warn(warning)
         image = await self._pool.run(lambda: prepare_input(source.data, profile, limits=self._limits))
-        return fitted.calls(image)
+        return [fitted.call(part, target.model, image) for part in fitted.parts]
 
     async def _call(
         self,
@@ -119,5 +123,6 @@ class TargetRunner:
             finally:
                 for task in finishing:
                     task.cancel()
-            record.add(report, cost(report, profile, images=len(finishing), size=call.size))
+            sizes = [call.size] * len(report.result.images)
+            record.add(report, cost_usd(report.result, profile.price, sizes))
             return None

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from service.core.values import Attempt, Usage
-from service.providers.base import ProducedImage, Profile, ProviderCall
+from service.core.errors import GatewayError
+from service.core.values import Attempt
+from service.providers.base import CallResult, ProducedImage, Profile, ProviderCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,9 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """What one call came to, apart from its images, which were emitted."""
+    """What one call came to; its images have been emitted by then."""
 
-    usage: Usage | None = None
-    cost_usd: float | None = None
-    deployment: str = ""
-    quality: str = ""
-    background: str = ""
-    warnings: tuple[str, ...] = ()
+    result: CallResult
     raw_request: Any = field(default=None, repr=False)
     raw_response: Any = field(default=None, repr=False)
 
@@ -46,8 +42,12 @@ class CallReport:
 class Backend(Protocol):
     """Makes variations with one configured provider."""
 
-    def unavailable(self) -> str:
-        """Why it cannot be used at all (not installed, no key), in a sentence; empty when it can."""
+    def unavailable(self, *, direct_key: bool = False) -> GatewayError | None:
+        """Why it cannot be used at all (not installed, no key); None when it can.
+
+        Args:
+            direct_key: Whether the caller brings a key of their own.
+        """
         ...
 
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:

@@ -51,6 +51,7 @@ class Directory:
 
     Args:
         default_route: What requests without a model mean: an alias or ``provider/model``.
+        unconfigured: Providers that could be used but are not, each with a sentence that tells what is missing.
         draw: A source of numbers in [0, 1) for weighted aliases.
     """
 
@@ -59,11 +60,13 @@ class Directory:
         providers: Sequence[Provider],
         aliases: Mapping[str, Alias],
         default_route: str,
+        unconfigured: Mapping[str, str],
         draw: Callable[[], float],
     ) -> None:
         self.providers = {provider.name: provider for provider in providers}
         self.aliases = aliases
         self.default_route = default_route
+        self._unconfigured = unconfigured
         self._draw = draw
 
     def route(self, model: str, fallbacks: Sequence[str]) -> tuple[Target, ...]:
@@ -102,6 +105,9 @@ class Directory:
         return (Target(provider_name, model),)
 
     def _unknown(self, name: str, param: str) -> GatewayError:
+        missing = self._unconfigured.get(name.partition("/")[0])
+        if missing is not None:
+            return GatewayError(ErrorKind.NOT_FOUND, missing, code="model_not_found", param=param)
         known = [*self.aliases, *(f"{p.name}/{model}" for p in self.providers.values() for model in p.profiles)]
         listed = ", ".join(known[:_MOST_NAMES_LISTED]) + (", …" if len(known) > _MOST_NAMES_LISTED else "")
         open_providers = [p.name for p in self.providers.values() if p.default_profile is not None]

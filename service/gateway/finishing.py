@@ -48,7 +48,9 @@ class Finisher:
 
         async def finished(index: int, produced: ProducedImage) -> FinishedImage:
             image = await self._pool.run(
-                lambda: finish(produced.data, size=request.size, output_format=request.output_format, limits=self._limits)
+                lambda: finish(
+                    produced.data, size=request.size, output_format=request.output_format, limits=self._limits
+                )
             )
             return await self._delivered(index, image, request, base_url, produced.revised_prompt)
 

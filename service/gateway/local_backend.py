@@ -21,7 +21,7 @@ from service.gateway.backend import CallContext, CallReport
 from service.imaging.decode import decode, flatten
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
-from service.providers.base import ProducedImage, Profile, ProviderCall
+from service.providers.base import CallResult, ProducedImage, Profile, ProviderCall
 
 # Sources are reduced to this many pixels on the longer side before they are analysed: the largest output is
 # 1792 pixels, and a zoom uses a part of the source only.
@@ -66,8 +66,11 @@ class LocalBackend:
         self._pool = pool
         self._limits = limits
 
-    def unavailable(self) -> str:
-        return engine.availability()
+    def unavailable(self, *, direct_key: bool = False) -> GatewayError | None:  # noqa: ARG002 - needs no key
+        reason = engine.availability()
+        if not reason:
+            return None
+        return GatewayError(ErrorKind.UNAVAILABLE, reason, code="engine_not_installed", may_have_run=False)
 
     def warm_up(self) -> None:
         """Compiles and loads the engine in the background, where it is installed."""
@@ -77,6 +80,7 @@ class LocalBackend:
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:  # noqa: ARG002
         allow_flip = _allow_flip(call)
         stop = threading.Event()
+        images: dict[int, ProducedImage] = {}
         started = time.monotonic()
         seed = secrets.randbelow(2**32) if call.seed is None else call.seed
         try:
@@ -98,7 +102,8 @@ class LocalBackend:
                 return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
 
             async def one(index: int) -> None:
-                context.emit(index, await self._pool.run(lambda: make(index)))
+                images[index] = await self._pool.run(lambda: make(index))
+                context.emit(index, images[index])
 
             async with asyncio.TaskGroup() as group:
                 for index in range(call.n):
@@ -114,7 +119,8 @@ class LocalBackend:
             # Whatever ended the call, work still running for it is of no use to anyone.
             stop.set()
         context.record(self._attempt(call, started, None))
-        return CallReport(deployment=call.model, cost_usd=0.0)
+        made = tuple(images[index] for index in sorted(images))
+        return CallReport(CallResult(made, cost_usd=0.0, deployment=call.model))
 
     def _analyse(self, call: ProviderCall) -> engine.Source:
         wanted = Size(LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE)

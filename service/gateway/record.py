@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -39,6 +40,15 @@ class Record:
         """Indexes of the images that are still to be made, ascending."""
         return [index for index in range(self.request.n) if index not in self.images]
 
+    @property
+    def remaining(self) -> VariationRequest:
+        """The caller's request for just the missing images, with the seed that the first of them is due."""
+        missing = self.missing
+        if len(missing) == self.request.n:
+            return self.request
+        seed = None if self.request.seed is None else (self.request.seed + missing[0]) % 2**32
+        return dataclasses.replace(self.request, n=len(missing), seed=seed)
+
     async def keep(self, index: int, produced: ProducedImage) -> None:
         """Finishes an image and keeps it under its index."""
         image = await self._finish(index, produced)
@@ -52,16 +62,17 @@ class Record:
 
     def add(self, report: CallReport, cost_usd: float | None) -> None:
         """Adds up what one call came to."""
-        if report.usage is not None:
-            self.usage = report.usage if self.usage is None else self.usage + report.usage
+        result = report.result
+        if result.usage is not None:
+            self.usage = result.usage if self.usage is None else self.usage + result.usage
         if cost_usd is not None:
             self.cost_usd = cost_usd if self.cost_usd is None else self.cost_usd + cost_usd
-        self.deployment = report.deployment or self.deployment
-        self.quality = report.quality or self.quality
-        self.background = report.background or self.background
+        self.deployment = result.deployment or self.deployment
+        self.quality = result.quality or self.quality
+        self.background = result.background or self.background
         self.raw_request = report.raw_request if report.raw_request is not None else self.raw_request
         self.raw_response = report.raw_response if report.raw_response is not None else self.raw_response
-        for warning in report.warnings:
+        for warning in result.warnings:
             self.warn(warning)
 
     def failed_before_calling(self, target: Target, error: GatewayError) -> None:

@@ -1,0 +1,70 @@
+"""A provider reached over HTTP as a backend: the executor, behind a breaker for each model."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import Target
+from service.gateway.backend import CallContext, CallReport
+from service.providers.base import Credential, Profile, ProviderCall
+from service.routing.breaker import Breakers
+from service.transport.credentials import Credentials
+from service.transport.exchange import Upstream
+from service.transport.executor import Executor
+
+DIRECT_KEY_NAME = "direct"
+"""What attempts call a key that the caller brought along."""
+
+
+class RemoteBackend:
+    """Makes variations with one configured provider.
+
+    Args:
+        needs_key: A sentence that tells how to give the provider a key; empty where it works without one.
+    """
+
+    def __init__(self, upstream: Upstream, executor: Executor, breakers: Breakers, *, needs_key: str = "") -> None:
+        self._upstream = upstream
+        self._executor = executor
+        self._breakers = breakers
+        self._needs_key = needs_key
+
+    def unavailable(self, *, direct_key: bool = False) -> GatewayError | None:
+        if direct_key or not self._needs_key or len(self._upstream.credentials):
+            return None
+        return GatewayError(ErrorKind.UPSTREAM_AUTH, self._needs_key, code="no_provider_key", may_have_run=False)
+
+    async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:
+        upstream = self._upstream
+        target = Target(upstream.endpoint.provider, call.model)
+        if context.direct_key:
+            key = Credential(DIRECT_KEY_NAME, context.direct_key)
+            upstream = dataclasses.replace(upstream, credentials=Credentials.only(key))
+        now = asyncio.get_running_loop().time
+        resting = self._breakers.admit(target, now())
+        if resting is not None:
+            raise resting
+        # Ends a probe that nobody waits for any more; says nothing about the target's health.
+        verdict: GatewayError | None = GatewayError(ErrorKind.CANCELLED, "The call was cancelled.")
+        try:
+            outcome = await self._executor.run(
+                upstream,
+                call,
+                profile,
+                deadline=context.deadline,
+                record=context.record,
+                emit=context.emit,
+                raw=context.raw,
+            )
+            verdict = None
+        except GatewayError as error:
+            verdict = error
+            raise
+        finally:
+            if verdict is None:
+                self._breakers.succeeded(target)
+            else:
+                self._breakers.failed(target, verdict, now())
+        return CallReport(outcome.result, outcome.raw_request, outcome.raw_response)

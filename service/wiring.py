@@ -1,0 +1,175 @@
+"""From configuration and catalog to providers that can be called."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlsplit
+
+from service.config import EMBEDDED_PROVIDER, Config, ProviderSettings, parse_target
+from service.core.values import Target
+from service.gateway.directory import Alias, Directory, Provider
+from service.gateway.gateway import FetchImage
+from service.gateway.local_backend import LocalBackend
+from service.gateway.remote_backend import RemoteBackend
+from service.providers import catalog
+from service.providers.base import Credential, Endpoint, Profile
+from service.providers.catalog import ProviderEntry
+from service.providers.registry import TRANSLATORS
+from service.routing.backoff import Backoff
+from service.routing.breaker import BreakerPolicy, Breakers
+from service.routing.route import WeightedTarget
+from service.transport.client import open_client
+from service.transport.credentials import Credentials, WeightedCredential
+from service.transport.exchange import ExchangeSettings, Upstream
+from service.transport.executor import Executor
+from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+
+# Calls of one request that run side by side where a provider's own setting says nothing.
+DEFAULT_CONCURRENCY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """What reaches out of this process."""
+
+    executor: Executor
+    fetch_for_caller: FetchImage
+
+
+@contextlib.asynccontextmanager
+async def opened_transport(config: Config) -> AsyncIterator[Transport]:
+    """The HTTP client, the guarded fetcher and the executor over them, closed in the end."""
+    vouched_for = frozenset(config.allowed_image_url_origins)
+    caller_policy = FetchPolicy(max_bytes=config.limits.request_bytes, allowed_origins=vouched_for)
+    # A self-hosted provider hands out results where it is itself, be that a private address.
+    provider_policy = FetchPolicy(
+        max_bytes=config.limits.response_bytes, allowed_origins=vouched_for | _provider_origins(config)
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        fetcher = ImageFetcher()
+        stack.push_async_callback(fetcher.aclose)
+        client = await stack.enter_async_context(open_client(connect_timeout_s=config.timeouts.connect))
+
+        async def for_caller(url: str) -> bytes:
+            return await fetcher.fetch_image_url(url, policy=caller_policy, chosen_by=ChosenBy.CALLER)
+
+        async def for_provider(url: str) -> bytes:
+            return await fetcher.fetch_image_url(url, policy=provider_policy, chosen_by=ChosenBy.PROVIDER)
+
+        executor = Executor(client, for_provider)
+        stack.push_async_callback(executor.aclose)
+        yield Transport(executor, for_caller)
+
+
+def make_directory(config: Config, local: LocalBackend, executor: Executor) -> Directory:
+    """Every provider and alias that the configuration names; with direct keys, the rest of the catalog too."""
+    entries = catalog.load()
+    breakers = Breakers(BreakerPolicy(failures=config.breaker.failures, open_s=config.breaker.cooldown))
+    providers = []
+    if config.engine.enabled:
+        providers.append(Provider(EMBEDDED_PROVIDER, local, entries[EMBEDDED_PROVIDER].models))
+    settings = {name: each for name, each in config.providers.items() if each.enabled}
+    if config.allow_direct_keys:
+        usual = {name: ProviderSettings(type=name) for name, entry in entries.items() if entry.base_url}
+        settings = {**usual, **settings}
+    for name, each in settings.items():
+        entry = entries[each.type or name]
+        backend = RemoteBackend(
+            _upstream(name, entry, each, config), executor, breakers, needs_key=_needs_key(name, entry)
+        )
+        providers.append(
+            Provider(
+                name,
+                backend,
+                _profiles(entry, each),
+                default_profile=entry.default_profile,
+                concurrency=each.concurrency or DEFAULT_CONCURRENCY,
+                allow_raw=config.allow_raw if each.allow_raw is None else each.allow_raw,
+            )
+        )
+    aliases = {
+        name: Alias(
+            tuple(WeightedTarget(_target(target.model), target.weight) for target in alias.targets),
+            weighted=alias.policy == "weighted",
+        )
+        for name, alias in config.aliases.items()
+    }
+    unconfigured = {
+        name: _needs_key(name, entry) or f"{name} is not configured: add providers.{name} to the configuration."
+        for name, entry in entries.items()
+        if name not in settings and name != EMBEDDED_PROVIDER
+    }
+    return Directory(providers, aliases, config.default_route, unconfigured, random.random)
+
+
+def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
+    """What to tell of models that their provider no longer serves, or is about to stop serving."""
+    return {
+        Target(provider.name, model): (f"{provider.name} no longer serves {model} since {profile.sunset}.",)
+        for provider in directory.providers.values()
+        for model, profile in provider.profiles.items()
+        if profile.sunset is not None and profile.sunset <= today
+    }
+
+
+def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, config: Config) -> Upstream:
+    endpoint = Endpoint(
+        provider=name,
+        base_url=settings.base_url or entry.base_url,
+        trusted_hosts=(*entry.trusted_hosts, *settings.trusted_hosts),
+        options={**entry.options, **settings.options},
+    )
+    credentials = Credentials(
+        [
+            WeightedCredential(
+                Credential(
+                    key.name,
+                    key.value.get_secret_value() if key.value else "",
+                    {part: secret.get_secret_value() for part, secret in key.parts.items()},
+                ),
+                key.weight,
+                frozenset(key.models),
+            )
+            for key in settings.keys
+        ]
+    )
+    exchange = ExchangeSettings(
+        attempt_timeout_s=settings.timeout or config.timeouts.attempt,
+        max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
+        max_response_bytes=config.limits.response_bytes,
+        backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+    )
+    headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
+    return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)
+
+
+def _profiles(entry: ProviderEntry, settings: ProviderSettings) -> Mapping[str, Profile]:
+    changed = {
+        model: overrides.apply_to(entry.models.get(model, entry.default_profile))
+        for model, overrides in settings.models.items()
+    }
+    return {**entry.models, **changed}
+
+
+def _needs_key(name: str, entry: ProviderEntry) -> str:
+    """How to give a provider a key; empty for those that work without one."""
+    variables = entry.variables
+    wanted = [*variables.secret, *(names[0] for names in variables.parts.values())]
+    if not wanted:
+        return ""
+    return f"{name} has no key: set {' or '.join(variables.secret or wanted)}, or add providers.{name}.keys."
+
+
+def _target(name: str) -> Target:
+    target = parse_target(name)
+    assert target is not None, "the configuration resolves every alias to provider/model"
+    return target
+
+
+def _provider_origins(config: Config) -> frozenset[str]:
+    urls = [urlsplit(each.base_url) for each in config.providers.values() if each.enabled and each.base_url]
+    return frozenset(f"{url.scheme}://{url.netloc}" for url in urls)
