@@ -53,9 +53,11 @@ def size_within(size: Size, *, max_side: int, max_pixels: int) -> Size:
     if scale == 1.0:
         return size
     width, height = max(1, round(size.width * scale)), max(1, round(size.height * scale))
-    # Rounding up both sides may exceed the limit by less than one row.
     if width * height > max_pixels:
-        width, height = max(1, math.floor(size.width * scale)), max(1, math.floor(size.height * scale))
+        # Rounding up, or a short side that cannot go below 1, is made up for by the long side.
+        short, long = sorted((max(1, math.floor(size.width * scale)), max(1, math.floor(size.height * scale))))
+        long = min(long, max_pixels // short)
+        width, height = (long, short) if size.width >= size.height else (short, long)
     return Size(width, height)
 
 

@@ -1,0 +1,194 @@
+"""Results are kept under unguessable names, whole or not at all, until their time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import EncodedImage, ImageFormat, Size
+from service.imaging.signing import valid_name
+from service.imaging.store import ImageStore, LocalImageStore, ObjectImageStore, open_store
+
+HOUR = timedelta(hours=1)
+
+
+def image(data: bytes = b"bytes of a picture", output_format: ImageFormat = ImageFormat.PNG) -> EncodedImage:
+    return EncodedImage(data, output_format, Size(1, 1))
+
+
+async def read(store: ImageStore, name: str) -> bytes:
+    return b"".join([chunk async for chunk in (await store.open(name)).chunks])
+
+
+def aged(directory: Path, name: str, age_s: float) -> None:
+    moment = datetime.now(UTC).timestamp() - age_s
+    os.utime(directory / name, (moment, moment))
+
+
+def files(directory: Path) -> dict[str, int]:
+    """The names and sizes of the files in a directory."""
+    return {file.name: file.stat().st_size for file in directory.iterdir()}
+
+
+def finished_sizes(directory: Path) -> set[int]:
+    """The sizes of the files that a reader could open by name at this moment."""
+    return {(directory / name).stat().st_size for name in os.listdir(directory) if valid_name(name)}
+
+
+@pytest.fixture(params=["local", "object"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ImageStore:
+    if request.param == "local":
+        return LocalImageStore(tmp_path / "results", lifetime=HOUR)
+    return ObjectImageStore(MemoryStore(), lifetime=HOUR)
+
+
+class TestEveryStore:
+    @pytest.mark.parametrize("output_format", list(ImageFormat))
+    async def test_what_is_put_can_be_opened(self, store: ImageStore, output_format: ImageFormat) -> None:
+        data = bytes(range(256)) * 4000
+        name = await store.put(image(data, output_format))
+        stored = await store.open(name)
+        assert (stored.media_type, stored.size) == (output_format.media_type, len(data))
+        assert b"".join([chunk async for chunk in stored.chunks]) == data
+
+    async def test_names_are_unguessable_and_never_the_same(self, store: ImageStore) -> None:
+        names = {await store.put(image()) for _ in range(50)}
+        assert len(names) == 50
+        assert all(map(valid_name, names))
+
+    async def test_deleting_twice_is_no_error(self, store: ImageStore) -> None:
+        name = await store.put(image())
+        await store.delete(name)
+        await store.delete(name)
+        with pytest.raises(GatewayError) as caught:
+            await store.open(name)
+        assert (caught.value.kind, caught.value.code) == (ErrorKind.NOT_FOUND, "file_not_found")
+
+    @pytest.mark.parametrize(
+        "name", ["", "..", "../secret", "/etc/passwd", "A" * 32, "A" * 32 + ".png/", "A\0" + "A" * 30 + ".png", "é.png"]
+    )
+    async def test_names_of_no_store_are_not_found(self, store: ImageStore, name: str) -> None:
+        for operation in (store.open, store.delete):
+            with pytest.raises(GatewayError) as caught:
+                await operation(name)
+            assert caught.value.kind is ErrorKind.NOT_FOUND
+
+    async def test_sweeping_removes_what_has_expired(self, store: ImageStore) -> None:
+        name = await store.put(image())
+        now = datetime.now(UTC)
+        assert await store.sweep(now) == 0
+        assert await read(store, name)
+        assert await store.sweep(now + timedelta(hours=2)) == 1
+        with pytest.raises(GatewayError):
+            await store.open(name)
+        assert await store.sweep(now + timedelta(hours=2)) == 0
+
+
+class TestLocalStore:
+    async def test_files_and_directory_are_for_the_owner_alone(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path / "a" / "results", lifetime=HOUR)
+        name = await store.put(image())
+        assert stat.S_IMODE((tmp_path / "a" / "results").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "a" / "results" / name).stat().st_mode) == 0o600
+
+    async def test_sweeping_spares_files_that_are_not_ours(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR)
+        (tmp_path / "README").write_text("mine")
+        (tmp_path / "holiday.png").write_text("mine")
+        assert await store.sweep(datetime.now(UTC) + timedelta(days=9)) == 0
+        assert set(files(tmp_path)) == {"README", "holiday.png"}
+
+    async def test_sweeping_removes_what_a_dead_process_left_half_written(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR)
+        (tmp_path / ("A" * 32 + ".png#1")).write_text("half")
+        assert await store.sweep(datetime.now(UTC)) == 0
+        assert await store.sweep(datetime.now(UTC) + timedelta(hours=2)) == 1
+        assert not files(tmp_path)
+
+    async def test_over_the_cap_the_oldest_go_first(self, tmp_path: Path) -> None:
+        names = [await LocalImageStore(tmp_path, lifetime=HOUR).put(image(b"x" * 100)) for _ in range(5)]
+        for age, name in zip((50, 40, 30, 20, 10), names, strict=True):
+            aged(tmp_path, name, age)
+        store = LocalImageStore(tmp_path, lifetime=HOUR, max_bytes=250)
+        assert await store.sweep(datetime.now(UTC)) == 3
+        assert set(files(tmp_path)) == set(names[3:])
+
+    async def test_the_cap_holds_between_sweeps(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR, max_bytes=1_000)
+        for _ in range(40):
+            last = await store.put(image(b"x" * 100))
+            assert sum(files(tmp_path).values()) <= 1_000
+        assert await read(store, last)
+
+    async def test_an_image_being_read_can_be_read_to_its_end_after_it_was_removed(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR)
+        data = os.urandom(3_000_000)
+        stored = await store.open(name := await store.put(image(data)))
+        await store.delete(name)
+        assert b"".join([chunk async for chunk in stored.chunks]) == data
+
+    async def test_readers_see_all_of_an_image_or_nothing(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR)
+        data = os.urandom(2_000_000)
+        writing = [asyncio.create_task(store.put(image(data))) for _ in range(8)]
+        while not all(task.done() for task in writing):
+            assert finished_sizes(tmp_path) <= {len(data)}
+            await asyncio.sleep(0)
+        assert all([await read(store, await task) == data for task in writing])
+
+    async def test_a_failing_disk_is_an_internal_error_without_paths(self, tmp_path: Path) -> None:
+        directory = tmp_path / "results"
+        store = LocalImageStore(directory, lifetime=HOUR)
+        directory.rmdir()
+        directory.write_text("no directory any more")
+        with pytest.raises(GatewayError) as caught:
+            await store.put(image())
+        assert caught.value.kind is ErrorKind.INTERNAL
+        assert str(tmp_path) not in caught.value.message
+
+    async def test_there_is_no_url_of_its_own(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR)
+        assert await store.presigned_url(await store.put(image()), HOUR) is None
+
+
+class TestObjectStore:
+    async def test_over_the_cap_the_oldest_go_first(self) -> None:
+        store = ObjectImageStore(MemoryStore(), lifetime=HOUR, max_bytes=250)
+        names = [await store.put(image(b"x" * 100)) for _ in range(5)]
+        assert await store.sweep(datetime.now(UTC)) == 3
+        assert await read(store, names[4])
+        with pytest.raises(GatewayError):
+            await store.open(names[0])
+
+    async def test_its_urls_are_signed_by_the_store(self) -> None:
+        options = {"access_key_id": "AKIA", "secret_access_key": "hunter2", "region": "eu-west-1"}
+        store = open_store("s3://bucket/results", lifetime=HOUR, options=options)
+        name = "A" * 32 + ".png"
+        url = await store.presigned_url(name, HOUR)
+        assert url is not None
+        assert f"/results/{name}" in url
+        assert "X-Amz-Expires=3600" in url
+        assert "hunter2" not in url
+
+
+class TestOpening:
+    def test_a_path_is_a_directory(self, tmp_path: Path) -> None:
+        assert isinstance(open_store(tmp_path / "a", lifetime=HOUR), LocalImageStore)
+        assert isinstance(open_store(str(tmp_path / "b"), lifetime=HOUR), LocalImageStore)
+
+    @pytest.mark.parametrize("location", ["http://example.org/x", "memory:///", "file:///tmp/x", "ftp://x"])
+    def test_stores_that_cannot_sign_are_a_mistake(self, location: str) -> None:
+        with pytest.raises(ValueError, match="s3://, gs:// or az://"):
+            open_store(location, lifetime=HOUR)
+
+    def test_mistaken_options_are_refused_without_being_repeated(self) -> None:
+        with pytest.raises(ValueError, match="not configured right") as caught:
+            open_store("s3://bucket", lifetime=HOUR, options={"no_such_option": "hunter2"})
+        assert "hunter2" not in str(caught.value)
