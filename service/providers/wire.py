@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,6 +17,7 @@ from service.core.values import EncodedImage, Size
 from service.providers.base import HttpResponse, JsonBody, ProducedImage
 
 _LONGEST_EXCERPT = 300
+_LARGEST_NUMBER = 1e15
 _SECRET_LIKE = re.compile(r"(?i)\b(sk-|key[-_ ]|bearer\s+|r8_|fal-|xai-|AIza)[\w\-.:*]{6,}")
 
 
@@ -177,7 +178,8 @@ def _body_hint(response: HttpResponse) -> float | None:
 
 def _number(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        # Compared before it is converted: JSON may hold whole numbers that no float can. NaN is in no range.
+        return float(value) if -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER else None
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,12}(\.\d{1,9})?\s*", value):
         return float(value)
     return None
@@ -222,3 +224,66 @@ def nearest_ratio(size: Size, ratios: Sequence[str]) -> str:
         return abs(math.log(size.aspect * float(height) / float(width)))
 
     return min(ratios, key=distance)
+
+
+def image_from_url(value: object) -> ProducedImage:
+    """The image that a result URL leads to; a data URL is decoded at once.
+
+    Raises:
+        GatewayError: BAD_RESPONSE when it is no http(s) or data URL.
+    """
+    if isinstance(value, str) and value.startswith("data:"):
+        return image_from_base64(value)
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        raise bad_response("an image has no URL")
+    return ProducedImage(url=value)
+
+
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+
+
+def model_path(model: str, *, segments: range = range(1, 2)) -> str:
+    """A model's name as part of a URL's path, such as ``owner/name``.
+
+    Callers may name models that no catalog lists, so a name must not be able to lead anywhere else.
+
+    Args:
+        segments: How many segments it may have.
+
+    Raises:
+        GatewayError: MODEL_GONE for a name that cannot be a model's.
+    """
+    parts = model.split("/")
+    if len(parts) not in segments or not all(_PATH_SEGMENT.fullmatch(part) for part in parts):
+        raise GatewayError(
+            ErrorKind.MODEL_GONE, f"The provider cannot have a model named {excerpt(model)!r}.", may_have_run=False
+        )
+    return model
+
+
+def amount(value: object) -> float | None:
+    """A number that is not negative, such as a cost, from JSON or an option's text; None for anything else."""
+    number = _number(value)
+    return number if number is not None and number >= 0 else None
+
+
+def detail_text(detail: object) -> str:
+    """FastAPI's ``detail`` for people: a text, or a list of objects with ``loc`` and ``msg``."""
+    if isinstance(detail, str):
+        return detail
+    problems = [problem for problem in detail if isinstance(problem, dict)] if isinstance(detail, list) else []
+    return "; ".join(_problem_text(problem) for problem in problems)
+
+
+def _problem_text(problem: Mapping[str, Any]) -> str:
+    place = problem.get("loc")
+    where = ".".join(str(part) for part in place) if isinstance(place, list) else ""
+    return f"{where}: {problem.get('msg', '')}" if where else str(problem.get("msg", ""))
+
+
+def poll_delays(first_s: float = 0.5, longest_s: float = 4.0, growth: float = 1.4) -> Iterator[float]:
+    """Seconds to wait before each poll, without end: quick at first, since most images take seconds."""
+    delay = first_s
+    while True:
+        yield delay
+        delay = min(delay * growth, longest_s)

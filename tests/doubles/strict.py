@@ -64,7 +64,7 @@ def _problem_of(name: str, value: Any, field: Field) -> FieldProblem | None:
         return FieldProblem(name, "type", f"'{name}' must be of type {field.type.__name__}.")
     if field.choices and value not in field.choices:
         return FieldProblem(name, "value", f"'{name}' must be one of {', '.join(map(str, field.choices))}.")
-    measure: float = len(value) if isinstance(value, str | list | dict) else value
+    measure: Any = len(value) if isinstance(value, str | list | dict) else value
     if field.minimum is not None and measure < field.minimum:
         return FieldProblem(name, "value", f"'{name}' must be at least {field.minimum:g}.")
     if field.maximum is not None and measure > field.maximum:
