@@ -12,7 +12,6 @@ from typing import cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from service.engine.arrays import ByteArray, FloatArray, IndexArray, resize
 from service.engine.kernels import kernels
@@ -135,7 +134,7 @@ def _begin(target: FloatArray, unknown: ByteArray, coarser_image: FloatArray | N
     image = np.ascontiguousarray(target.copy())
     if coarser_image is not None:
         enlarged = resize(coarser_image, *unknown.shape)
-        image[unknown > 0] = enlarged[unknown > 0]
+        np.copyto(image, enlarged, where=(unknown > 0)[..., None])
     return image
 
 
@@ -155,27 +154,26 @@ def _begin_matches(
         )
     enlarged = []
     for axis in (0, 1):
-        coarse = matches[axis]
-        # The coarse neighbour of each patch, per axis.
-        nearest = [
-            np.minimum((np.arange(new) / (new / old)).astype(np.int32), old - 1)
-            for new, old in zip(shape, coarse.shape, strict=True)
-        ]
-        ratio = level.exemplar.shape[axis] / coarser.exemplar.shape[axis]
-        offsets = (coarse - _along(axis, coarse.shape[axis]))[nearest[0]][:, nearest[1]]
-        places = np.rint(offsets * ratio).astype(np.int32) + _along(axis, shape[axis])
-        enlarged.append(np.clip(places, 0, exemplar_shape[axis] - 1).astype(np.int32))
-    return np.ascontiguousarray(enlarged[0]), np.ascontiguousarray(enlarged[1])
+        offsets = (matches[axis] - _along(axis, matches[axis].shape[axis])).astype(np.float32)
+        places = resize(offsets, shape[0], shape[1], cv2.INTER_NEAREST)
+        places *= np.float32(level.exemplar.shape[axis] / coarser.exemplar.shape[axis])
+        np.rint(places, out=places)
+        places += _along(axis, shape[axis])
+        np.clip(places, 0, exemplar_shape[axis] - 1, out=places)
+        enlarged.append(places.astype(np.int32))
+    return enlarged[0], enlarged[1]
 
 
-def _along(axis: int, length: int) -> npt.NDArray[np.int64]:
-    positions = np.arange(length)
+def _along(axis: int, length: int) -> IndexArray:
+    positions = np.arange(length, dtype=np.int32)
     return positions[:, None] if axis == 0 else positions[None, :]
 
 
 def _replace_forbidden(
     matches: tuple[IndexArray, IndexArray], allowed: ByteArray, active: ByteArray, generator: np.random.Generator
 ) -> None:
+    if allowed.all():
+        return
     rows, columns = matches
     forbidden = (active > 0) & (allowed[rows, columns] == 0)
     if forbidden.any():

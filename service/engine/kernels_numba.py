@@ -37,7 +37,7 @@ def _compiled(function: Function) -> Function:
 
 def _helper(function: Function) -> Function:
     """``function`` for use by compiled code only, as part of which it is compiled and kept."""
-    return cast(Function, njit(nogil=True, fastmath=True)(function))
+    return cast(Function, njit(inline="always", fastmath=True)(function))
 
 
 @_helper

@@ -43,7 +43,7 @@ def hold_contrast(image: FloatArray, reference: FloatArray) -> FloatArray:
     new_mean = mean + 0.35 * (float(nearest) - mean)
     if abs(gain - 1) < 1e-3 and abs(new_mean - mean) < 1e-3:
         return image
-    return np.clip((image - np.float32(mean)) * np.float32(gain) + np.float32(new_mean), 0, 1)
+    return np.asarray(np.clip((image - np.float32(mean)) * np.float32(gain) + np.float32(new_mean), 0, 1), np.float32)
 
 
 def _small_luma(image: FloatArray) -> FloatArray:
