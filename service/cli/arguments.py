@@ -1,0 +1,68 @@
+"""What can be said on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+API_KEY_VARIABLE = "IMAGE_VARIATIONS_API_KEY"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; ``command`` names the one that was chosen."""
+    top = argparse.ArgumentParser(
+        prog="python -m service", description="Image variations over gRPC and REST.", allow_abbrev=False
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="start the service", allow_abbrev=False)
+    check = commands.add_parser(
+        "check-config",
+        help="check the configuration and show how it was understood",
+        description="Checks the configuration and shows how it was understood, with secrets masked.",
+        allow_abbrev=False,
+    )
+    for command in (serve, check):
+        command.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
+
+    models = commands.add_parser("models", help="list the models of a running service", allow_abbrev=False)
+    vary = commands.add_parser("vary", help="make variations of a picture with a running service", allow_abbrev=False)
+    _add_request(vary)
+    for command in (models, vary):
+        _add_connection(command)
+    return top
+
+
+def _add_request(vary: argparse.ArgumentParser) -> None:
+    vary.add_argument("image", type=Path, help="PNG, JPEG, WebP or GIF")
+    vary.add_argument("-n", type=int, default=1, metavar="COUNT", help="how many variations, 1 to 10 (default: 1)")
+    vary.add_argument("--model", default="", help="provider/model or an alias (default: the service's default route)")
+    vary.add_argument("--size", default="", help="such as 512x512, or auto (default)")
+    vary.add_argument("--strength", type=float, help="from 0 (subtle) to 1 (bold)")
+    vary.add_argument("--seed", type=int, help="makes the result repeatable")
+    vary.add_argument("--prompt", default="", help="guidance, for models that take it")
+    vary.add_argument("--quality", default="", help="for models that have it")
+    vary.add_argument(
+        "--fallback", action="append", default=[], metavar="MODEL", help="tried when the model fails; repeatable"
+    )
+    vary.add_argument("--format", choices=("png", "jpeg", "webp"), default="png", help="default: png")
+    vary.add_argument("--out", type=Path, default=Path("out"), metavar="DIRECTORY", help="default: out")
+    vary.add_argument("--timeout", type=float, metavar="SECONDS", help="default: the service's own limit")
+
+
+def _add_connection(command: argparse.ArgumentParser) -> None:
+    port = os.environ.get("GRPC_PORT") or "50051"
+    command.add_argument(
+        "--target",
+        default=f"127.0.0.1:{port}",
+        metavar="HOST:PORT",
+        help="the service's gRPC address (default: %(default)s)",
+    )
+    command.add_argument("--tls", action="store_true", help="connect with TLS")
+    command.add_argument(
+        "--api-key",
+        default=None,
+        metavar="KEY",
+        help=f"default: the environment variable {API_KEY_VARIABLE}, which other users of the machine cannot see",
+    )
