@@ -195,7 +195,7 @@ def failure(response: HttpResponse) -> GatewayError:
         kind = ErrorKind.UPSTREAM_AUTH
     elif codes & _MODEL_GONE_CODES:
         kind = ErrorKind.MODEL_GONE
-    return wire.status_error(response, _message(error), kind=kind)
+    return wire.status_error(response, message_of(error), kind=kind)
 
 
 def _codes(error: object) -> frozenset[str]:
@@ -207,15 +207,15 @@ def _codes(error: object) -> frozenset[str]:
     return frozenset(code.lower() for code in found if isinstance(code, str))
 
 
-def _message(error: object, depth: int = 0) -> str:
+def message_of(error: object, depth: int = 0) -> str:
     """The provider's own words, wherever they are; not deeper than anyone nests them."""
     if isinstance(error, str):
         return error
     if depth == 3:
         return ""
     if isinstance(error, list):
-        return "; ".join(filter(None, (_message(each, depth + 1) for each in error[:5])))
+        return "; ".join(filter(None, (message_of(each, depth + 1) for each in error[:5])))
     if isinstance(error, Mapping):
-        found = (_message(error.get(key), depth + 1) for key in ("message", "msg", "error", "detail"))
+        found = (message_of(error.get(key), depth + 1) for key in ("message", "msg", "error", "detail"))
         return next(filter(None, found), "")
     return ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from service.core.errors import GatewayError
+from service.core.errors import ErrorKind, GatewayError
 from service.providers import openai_shape, wire
 from service.providers.base import (
     Credential,
@@ -20,6 +21,12 @@ from service.providers.base import (
 )
 
 _USD_PER_TICK = 1e-10
+
+_MEANINGS = (
+    (re.compile(r"(?i)api key"), ErrorKind.UPSTREAM_AUTH),
+    (re.compile(r"(?i)moderation|content polic|safety"), ErrorKind.CONTENT_REJECTED),
+    (re.compile(r"(?i)model .*(not exist|not found)"), ErrorKind.MODEL_GONE),
+)
 
 
 class XAIEdits:
@@ -52,7 +59,12 @@ class XAIEdits:
         return openai_shape.bearer(credential)
 
     def failure(self, response: HttpResponse) -> GatewayError:
-        return openai_shape.failure(response)
+        """Its 400s have no codes that would tell a wrong key or a refusal from a wrong field, only words."""
+        said = openai_shape.message_of(wire.lenient_json(response))
+        meanings = _MEANINGS if response.status == 400 else ()
+        return wire.status_error(
+            response, said, kind=next((kind for words, kind in meanings if words.search(said)), None)
+        )
 
 
 def _cost(usage: object) -> float | None:
