@@ -39,7 +39,7 @@ def files(directory: Path) -> dict[str, int]:
 
 def finished_sizes(directory: Path) -> set[int]:
     """The sizes of the files that a reader could open by name at this moment."""
-    return {(directory / name).stat().st_size for name in os.listdir(directory) if valid_name(name)}
+    return {file.stat().st_size for file in directory.iterdir() if valid_name(file.name)}
 
 
 @pytest.fixture(params=["local", "object"])
