@@ -37,6 +37,9 @@ _OPERATIONS: Mapping[str, Operation] = {
 }
 _MODEL_ID = re.compile(r"(?:[a-z]{2,6}(?:-gov)?\.)?(stability\.[a-z0-9-]+?)(?:-v\d+:\d+)?")
 
+# Ids and ARNs. Encoded, they are one segment of the path, and never a step up.
+_PATH_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\-]{0,2047}")
+
 # Public, FIPS, dual-stack and VPC endpoints.
 _REGION_IN_HOST = re.compile(r"(?:^|\.)bedrock-runtime(?:-fips)?\.([a-z]{2,4}(?:-[a-z]+)+-\d+)\.")
 
@@ -72,6 +75,8 @@ class BedrockStability:
 
     def vary(self, call: ProviderCall, profile: Profile, endpoint: Endpoint) -> Exchange:
         """One call, one image. Strength is mapped as ``stability_shape.fields`` says."""
+        if not _PATH_SAFE.fullmatch(call.model):
+            raise wire.unknown_model(call.model)
         operation = _operation(call.model, endpoint)
         image = wire.base64_text(call.image.data)
         fields: dict[str, Any] = dict.fromkeys(operation.image_fields, image)

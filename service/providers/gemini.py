@@ -79,7 +79,7 @@ class GeminiImages:
         return wire.status_error(response, said, kind=_kind(response.status, error, said))
 
     def _url(self, call: ProviderCall, endpoint: Endpoint) -> str:
-        return f"{endpoint.base_url}/models/{quote(call.model, safe='')}:generateContent"
+        return f"{endpoint.base_url}/models/{wire.model_path(call.model)}:generateContent"
 
     def _image_config(self, call: ProviderCall) -> dict[str, Any]:
         if call.size is None:
@@ -131,7 +131,7 @@ class VertexImages(GeminiImages):
         location = quote(endpoint.options.get("location") or "global", safe="")
         return (
             f"{endpoint.base_url}/projects/{quote(project, safe='')}/locations/{location}"
-            f"/publishers/google/models/{quote(call.model, safe='')}:generateContent"
+            f"/publishers/google/models/{wire.model_path(call.model)}:generateContent"
         )
 
     def _image_config(self, call: ProviderCall) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Requests and answers follow the vendor's OpenAPI description and API overview; n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,6 @@ from service.providers.base import (
     SignableRequest,
 )
 
-_POLL_DELAY_S = 2.0
 _SEEDS = 2**31  # The vendor's go up to 2**31 - 1, ours to 2**32 - 1.
 
 
@@ -59,16 +58,17 @@ class IdeogramRemix:
         ``image_weight`` runs from 100 (the source) to 1: strength becomes ``round(100 - 99 * strength)``; without
         one the vendor chooses.
         """
-        form = _FORMS.get(call.model) or _Form(f"/v2/image/remix/{quote(call.model, safe='')}", keeps_prompt=False)
+        form = _FORMS.get(call.model) or _Form(f"/v2/image/remix/{wire.model_path(call.model)}", keeps_prompt=False)
         fields = wire.merged_form(_fields(form, call), call.options)
         source = FormFile("image", f"image.{call.image.format.value}", call.image.format.media_type, call.image.data)
         response = yield HttpRequest("POST", endpoint.base_url + form.path, body=FormBody(fields, (source,)))
         answer = wire.json_object(response)
         # The caller's options may have made the request asynchronous (async, webhook_url).
         generation = answer.get("generation_id")
+        delays = wire.poll_delays()
         while "data" not in answer and isinstance(generation, str) and answer.get("status") in (None, "pending"):
             url = f"{endpoint.base_url}/v2/generations/{quote(generation, safe='')}"
-            response = yield HttpRequest("GET", url, Purpose.POLL, delay_s=_POLL_DELAY_S)
+            response = yield HttpRequest("GET", url, Purpose.POLL, delay_s=next(delays))
             # Only a poll's "pending" means another; an answer without a status is no progress.
             answer = {"status": "", **wire.json_object(response)}
         return _result(answer)
@@ -115,11 +115,12 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
     for item in data if isinstance(data, list) else ():
         if not isinstance(item, dict):
             raise wire.bad_response("an image is not an object")
-        url, prompt = item.get("url"), item.get("prompt")
         if item.get("is_image_safe") is False:
             refused += 1
-        elif isinstance(url, str) and url:
-            images.append(ProducedImage(url=url, revised_prompt=prompt if isinstance(prompt, str) else ""))
+            continue
+        prompt = item.get("prompt")
+        image = wire.image_from_url(item.get("url"))
+        images.append(replace(image, revised_prompt=prompt if isinstance(prompt, str) else ""))
     if not images and refused:
         raise wire.rejected("its safety check failed the result.")
     if not images:

@@ -17,6 +17,7 @@ from service.core.values import EncodedImage, Size
 from service.providers.base import HttpResponse, JsonBody, ProducedImage
 
 _LONGEST_EXCERPT = 300
+_LONGEST_READ = 10_000
 _LARGEST_NUMBER = 1e15
 _SECRET_LIKE = re.compile(r"(?i)\b(sk-|key[-_ ]|bearer\s+|r8_|fal-|xai-|AIza)[\w\-.:*]{6,}")
 
@@ -46,7 +47,15 @@ def image_from_base64(text: object, *, revised_prompt: object = "") -> ProducedI
         raise bad_response("an image is not valid base64") from None
     if not data:
         raise bad_response("an image is empty")
-    return ProducedImage(data=data, revised_prompt=revised_prompt if isinstance(revised_prompt, str) else "")
+    return ProducedImage(data=data, revised_prompt=text_or_empty(revised_prompt))
+
+
+def text_or_empty(value: object) -> str:
+    """A text of a provider's, or empty for anything else.
+
+    JSON can hold half a surrogate pair (a lone ``\\ud800``), which no encoder further on would take.
+    """
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def json_object(response: HttpResponse) -> Mapping[str, Any]:
@@ -87,7 +96,7 @@ def excerpt(text: str) -> str:
 
     Providers echo the key they refuse ("Incorrect API key provided: sk-…").
     """
-    line = _SECRET_LIKE.sub("***", " ".join(text.split()))
+    line = _SECRET_LIKE.sub("***", " ".join(text_or_empty(text[:_LONGEST_READ]).split()))
     return line if len(line) <= _LONGEST_EXCERPT else line[: _LONGEST_EXCERPT - 1] + "…"
 
 
@@ -255,10 +264,15 @@ def model_path(model: str, *, segments: range = range(1, 2)) -> str:
     """
     parts = model.split("/")
     if len(parts) not in segments or not all(_PATH_SEGMENT.fullmatch(part) for part in parts):
-        raise GatewayError(
-            ErrorKind.MODEL_GONE, f"The provider cannot have a model named {excerpt(model)!r}.", may_have_run=False
-        )
+        raise unknown_model(model)
     return model
+
+
+def unknown_model(model: str) -> GatewayError:
+    """A MODEL_GONE error for a name that cannot be that of a model, raised before anything is sent."""
+    return GatewayError(
+        ErrorKind.MODEL_GONE, f"The provider cannot have a model named {excerpt(model)!r}.", may_have_run=False
+    )
 
 
 def amount(value: object) -> float | None:

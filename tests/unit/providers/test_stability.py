@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from conversation import converse
+from exchange_driver import drive
 from hostile_json import corrupted_bodies
 from provider_case import RESULTS, SOURCE
 from vendor_answers import answers
@@ -34,7 +34,7 @@ IMAGE = FormFile("image", "image.png", "image/png", SOURCE.data)
 
 
 def asked(call: ProviderCall) -> HttpRequest:
-    requests, _ = converse(StabilityImages().vary(call, Profile(), ENDPOINT), ANSWERS["success"])
+    requests = drive(StabilityImages().vary(call, Profile(), ENDPOINT), [ANSWERS["success"]]).requests
     return requests[0]
 
 
@@ -148,7 +148,7 @@ CALL = ProviderCall("sd3.5-large", SOURCE, prompt="p")
 
 
 def test_the_answer_holds_one_image() -> None:
-    _, result = converse(StabilityImages().vary(CALL, Profile(), ENDPOINT), ANSWERS["success"])
+    result = drive(StabilityImages().vary(CALL, Profile(), ENDPOINT), [ANSWERS["success"]]).finished
     assert result.images == (ProducedImage(data=RESULTS[0]),)
 
 
@@ -157,7 +157,7 @@ def test_the_answer_holds_one_image() -> None:
 )
 def test_a_blurred_or_missing_image_is_none(answer: str, kind: ErrorKind) -> None:
     with pytest.raises(GatewayError) as caught:
-        converse(StabilityImages().vary(CALL, Profile(), ENDPOINT), ANSWERS[answer])
+        drive(StabilityImages().vary(CALL, Profile(), ENDPOINT), [ANSWERS[answer]])
     assert caught.value.kind is kind
 
 
@@ -192,7 +192,7 @@ def test_a_hint_in_a_header_goes_before_the_one_in_the_text() -> None:
 def test_no_answer_breaks_the_translator() -> None:
     for body in corrupted_bodies(ANSWERS["success"].body):
         with suppress(GatewayError):
-            converse(StabilityImages().vary(CALL, Profile(), ENDPOINT), HttpResponse(200, {}, body))
+            drive(StabilityImages().vary(CALL, Profile(), ENDPOINT), [HttpResponse(200, {}, body)])
 
 
 def test_no_error_body_breaks_the_translator() -> None:
