@@ -31,6 +31,10 @@ from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
 # Calls of one request that run side by side where a provider's own setting says nothing.
 DEFAULT_CONCURRENCY = 10
 
+# What clients of the retired endpoint still ask for, besides dall-e-2. Where no configured provider has a model of
+# that name any more, it stands for the default route.
+RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "chatgpt-image-latest")
+
 
 @dataclass(frozen=True, slots=True)
 class Transport:
@@ -98,12 +102,20 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
         )
         for name, alias in config.aliases.items()
     }
+    for name in RETIRED_NAMES:
+        if name not in aliases and not any(name in provider.profiles for provider in providers):
+            aliases[name] = default_alias(config.default_route, aliases)
     unconfigured = {
         name: _needs_key(name, entry) or f"{name} is not configured: add providers.{name} to the configuration."
         for name, entry in entries.items()
         if name not in settings and name != EMBEDDED_PROVIDER
     }
     return Directory(providers, aliases, config.default_route, unconfigured, random.random)
+
+
+def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:
+    """What the default route stands for, as an alias."""
+    return aliases.get(default_route) or Alias((WeightedTarget(_target(default_route)),))
 
 
 def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:

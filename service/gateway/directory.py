@@ -97,12 +97,18 @@ class Directory:
                 return weighted_order(alias.targets, self._draw)
             return tuple(weighted.target for weighted in alias.targets)
         provider_name, slash, model = name.partition("/")
+        if not slash:
+            # A model's bare name means the first provider that lists it.
+            provider_name, slash, model = self._provider_of(name), "/", name
         provider = self.providers.get(provider_name)
         if not slash or not model or provider is None:
             raise self._unknown(name, param)
         if model not in provider.profiles and provider.default_profile is None:
             raise self._unknown(name, param)
         return (Target(provider_name, model),)
+
+    def _provider_of(self, model: str) -> str:
+        return next((provider.name for provider in self.providers.values() if model in provider.profiles), "")
 
     def _unknown(self, name: str, param: str) -> GatewayError:
         missing = self._unconfigured.get(name.partition("/")[0])

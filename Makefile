@@ -1,0 +1,77 @@
+# Everything a newcomer and CI need. `make help` lists it.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# An address of one's own: HTTP_PORT=8081 GRPC_PORT=50052 make run
+HTTP_PORT ?= 8080
+GRPC_PORT ?= 50051
+# A configuration file other than ./gateway.yaml: CONFIG=staging.yaml make run
+CONFIG ?=
+export HTTP_PORT GRPC_PORT
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check gen lint types imports generated proto format run-doubles clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run-installed ## Start the service and Envoy; prints a curl line that works; Ctrl-C stops both
+	@exec $(BIN)/python -m service up $(CONFIG_ARGUMENT)
+
+demo: $(VENV)/run-installed ## Vary a sample photo end to end; leaves the variations and a contact sheet in out/
+	@$(BIN)/python -m service demo
+
+test: $(VENV)/dev-installed node-installed ## Run every test, the real Envoy and the OpenAI SDKs included
+	$(BIN)/pytest -n 2 --dist loadfile
+
+check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
+
+gen: $(VENV)/dev-installed ## Regenerate gen/ from protos/
+	tools/generate.sh $(BIN)/python gen
+
+format: $(VENV)/dev-installed ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+run-doubles: $(VENV)/dev-installed ## Start a double of every provider, to see fallbacks happen without a key
+	@exec $(BIN)/python -m tests.doubles
+
+clean: ## Remove everything that was built or stored
+	rm -rf $(VENV) .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+lint: $(VENV)/dev-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev-installed
+	$(BIN)/mypy
+
+imports: $(VENV)/dev-installed
+	$(BIN)/lint-imports
+
+proto: $(VENV)/dev-installed
+	tools/lint_protos.sh $(BIN)/python
+
+generated: $(VENV)/dev-installed
+	tools/check_generated.sh $(BIN)/python
+
+.PHONY: node-installed
+# The Node SDK is one of the judges of the REST surface; without Node its test says that it was skipped.
+node-installed:
+	@if command -v npm >/dev/null && [ ! -d tests/envoy/node/node_modules/openai ]; then \
+		cd tests/envoy/node && npm ci --silent --no-audit --no-fund; fi
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run-installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[engine]'
+	@touch $@
+
+$(VENV)/dev-installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[engine,bedrock,dev]'
+	@touch $@ $(VENV)/run-installed
