@@ -123,8 +123,8 @@ def parse_images(body: Mapping[str, Any], call: ProviderCall) -> CallResult:
     return CallResult(
         images=tuple(images[: call.n]),
         usage=_usage(body.get("usage")),
-        quality=_text(body.get("quality")),
-        background=_text(body.get("background")),
+        quality=wire.text_or_empty(body.get("quality")),
+        background=wire.text_or_empty(body.get("background")),
         warnings=tuple(warnings),
     )
 
@@ -141,8 +141,8 @@ def _image(entry: object) -> ProducedImage:
         encoded = url
     if encoded is not None:
         return wire.image_from_base64(encoded, revised_prompt=entry.get("revised_prompt"))
-    if isinstance(url, str) and url.startswith(("https://", "http://")):
-        return ProducedImage(url=url, revised_prompt=_text(entry.get("revised_prompt")))
+    if isinstance(url, str) and url.isascii() and url.startswith(("https://", "http://")):
+        return ProducedImage(url=url, revised_prompt=wire.text_or_empty(entry.get("revised_prompt")))
     raise wire.bad_response("an image has neither b64_json nor url")
 
 
@@ -170,10 +170,6 @@ def _details(value: object) -> Mapping[str, Any]:
 def _count(value: object) -> int:
     sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
     return value if sane else 0  # type: ignore[return-value]  # `sane` implies an int
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def failure(response: HttpResponse) -> GatewayError:

@@ -58,13 +58,15 @@ HINTS = {
     "ratelimit-reset": ({"ratelimit-reset": "30"}, 30.0),
 }
 
+# Half a surrogate pair is valid in JSON, and in no other encoding.
+texts = st.text(max_size=20) | st.just("\ud800")
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
 relaxed = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -305,7 +307,8 @@ def test_wrong_types_raise_nothing_but_gateway_errors(
     for image in result.images if result else ():
         assert isinstance(image.data, bytes)
         assert isinstance(image.url, str)
-        assert isinstance(image.revised_prompt, str)
+        image.url.encode("ascii")
+        image.revised_prompt.encode("utf-8")
         assert bool(image.data) != bool(image.url)
     if result and result.cost_usd is not None:
         assert 0 <= result.cost_usd < float("inf")
@@ -316,7 +319,7 @@ def test_wrong_types_raise_nothing_but_gateway_errors(
 def test_no_error_body_is_too_strange(status: int, body: bytes, case: ProviderCase, translator: Translator) -> None:
     failure = translator.failure(HttpResponse(status, {}, body))
     assert failure.upstream_status == status
-    assert len(str(failure)) < 500
+    assert len(str(failure).encode()) < 2000
 
 
 @given(data=st.data())
@@ -329,7 +332,8 @@ def test_no_spoiled_error_is_too_strange(data: st.DataObject, case: ProviderCase
     good = data.draw(st.sampled_from(bodies))
     spoiled = _replaced(good, data.draw(st.sampled_from(list(_paths(good)))), data.draw(json_values))
     status = data.draw(st.sampled_from([400, 401, 403, 422, 429, 500]))
-    assert isinstance(translator.failure(HttpResponse(status, {}, json.dumps(spoiled).encode())), GatewayError)
+    failure = translator.failure(HttpResponse(status, {}, json.dumps(spoiled).encode()))
+    assert str(failure).encode()
 
 
 @pytest.mark.parametrize("name", [name for name, entry in catalog.load().items() if entry.translator in TRANSLATORS])
