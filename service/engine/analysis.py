@@ -21,9 +21,9 @@ _MOST_PIXELS = 2048 * 2048
 _SALIENCY_SIDE = 96
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A picture and its analysis. Immutable, so any number of threads may vary it at once.
+    """A picture and its analysis. Immutable, so any number of threads may vary it at once. Compared by identity.
 
     Attributes:
         pixels: H x W x 3 bytes, RGB, at most 2048 x 2048 pixels in all.

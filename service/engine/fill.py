@@ -23,7 +23,7 @@ _CONFIDENCE_BASE = np.float32(1.25)
 _UNIFORM = 1e3  # a window this wide weighs all pixels of a patch alike
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hole:
     """What is to be filled, and from what. The arrays are only read.
 

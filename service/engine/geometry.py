@@ -19,7 +19,7 @@ _LEAST_EXEMPLAR_SIDE = 16
 _WINDOW_MARGIN = 0.35
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """A picture in its new framing. The arrays may be changed by who holds the scene.
 

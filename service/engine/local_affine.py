@@ -15,7 +15,7 @@ import numpy as np
 from service.engine.arrays import FloatArray, resize
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LocalAffine:
     """Per pixel of a coarse grid, out = matrix @ rgb + offset: h x w x 3 (out) x 3 (in), and h x w x 3."""
 

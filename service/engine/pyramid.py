@@ -17,7 +17,7 @@ _RATIO = 0.62
 _SMALLEST_SIDE = PATCH + 4  # fewer pixels hold too few different patches
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Level:
     """One scale. ``unknown`` and ``allowed`` are shares in 0..1 where a pixel covers both kinds.
 

@@ -16,7 +16,7 @@ _MASK_SIDE = 160
 _SMALLEST_SEGMENTED_SIDE = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subject:
     """The main subject: a mask of 0 and 1 over the whole picture, and how sure it is, in 0..1."""
 
