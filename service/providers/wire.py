@@ -19,7 +19,14 @@ from service.providers.base import HttpResponse, JsonBody, ProducedImage
 _LONGEST_EXCERPT = 300
 _LONGEST_READ = 10_000
 _LARGEST_NUMBER = 1e15
-_SECRET_LIKE = re.compile(r"(?i)\b(sk-|key[-_ ]|bearer\s+|r8_|fal-|xai-|AIza)[\w\-.:*]{6,}")
+_SECRET_LIKE = re.compile(
+    r"""(?ix)
+    \b(?:sk-|r8_|fal-|xai-|AIza)[\w\-.:*]{6,}(?<!\.)           # how some vendors' keys begin
+    | (?<=\bbearer\ )[\w\-.:*~+/=]{12,}                     # an authorization header
+    | (?<=\bkey\ )(?=[\w\-.:]*\d)[\w\-.:]{16,}
+    | (?:(?<=key:\ )|(?<=token:\ )|(?<=provided:\ ))[^\s,;]+(?<!\.)  # "Incorrect API key provided: …"
+    """
+)
 
 
 def data_url(image: EncodedImage) -> str:
