@@ -11,7 +11,8 @@ from service.cli.connection import CommandError, clean, connected, metadata
 from service.config.units import show_bytes
 
 _TIMEOUT_S = 30.0
-_COLUMNS = ("model", "ready", "n per call", "sizes", "input", "takes", "1024x1024", "notes")
+# n: images one call makes; price: of an image of 1024 x 1024.
+_COLUMNS = ("model", "ready", "n", "sizes", "input", "takes", "price", "notes")
 
 
 def models(options: argparse.Namespace) -> int:
@@ -39,10 +40,14 @@ def _table(rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*_COLUMNS, box=None, header_style="bold")
+    # Terminals are narrow: a column that nobody has anything in is left out.
+    used = [position for position, _ in enumerate(_COLUMNS) if any(row[position] for row in rows)]
+    table = Table(box=None, header_style="bold")
+    for position in used:
+        table.add_column(_COLUMNS[position], no_wrap=_COLUMNS[position] in ("model", "n", "price"), overflow="fold")
     for row in rows:
         # As Text: square brackets in a name are not markup.
-        table.add_row(*(Text(cell) for cell in row), style="dim" if row[1] == "no" else "")
+        table.add_row(*(Text(row[position]) for position in used), style="dim" if row[1] == "no" else "")
     Console().print(table)
 
 
@@ -68,9 +73,15 @@ def _row(model: model_service_pb2.Model) -> tuple[str, ...]:
         ", ".join(can.sizes) or "any",
         " ".join(part for part in limits if part),
         ", ".join(knobs),
-        f"${can.price_per_image_usd:.4g}" if can.HasField("price_per_image_usd") else "",
+        _price(can),
         "; ".join(notes),
     )
+
+
+def _price(can: model_service_pb2.ModelCapabilities) -> str:
+    if not can.HasField("price_per_image_usd"):
+        return ""
+    return f"${can.price_per_image_usd:.4g}" if can.price_per_image_usd else "free"
 
 
 def _size(amount: int) -> str:

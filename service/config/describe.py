@@ -65,7 +65,9 @@ class _Describer:
             yield self._line(indent, name, self._scalar(name, value, path), path)
 
     def _line(self, indent: str, name: str, text: str, path: Path) -> str:
-        return f"{indent}{name}: {text}".ljust(_COMMENT_COLUMN - 1) + f" # {self._origin(path)}"
+        return (
+            f"{indent}{name}: {self._document.redacted(text)}".ljust(_COMMENT_COLUMN - 1) + f" # {self._origin(path)}"
+        )
 
     def _alias(self, alias: Alias) -> str:
         if alias.policy == "weighted":

@@ -20,6 +20,8 @@ MAX_BYTES = 256 * 1024
 MAX_NODES = 20_000
 MAX_DEPTH = 32
 
+# Anything shorter is no secret worth the name, and replacing it would garble messages.
+_SHORTEST_SECRET = 8
 _PLACEHOLDER = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CORE_TAG = "tag:yaml.org,2002:"
@@ -52,6 +54,7 @@ class Document:
         variables: The environment variable that set a value, by its path; it goes before the file.
         placeholders: The text as written of every value that held a placeholder. Its expansion may be a
             secret, so people are shown this text instead.
+        expansions: What placeholders stood for, and the text as written of the value they were in.
         problems: What is wrong so far.
     """
 
@@ -60,6 +63,7 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
     variables: dict[Path, str] = field(default_factory=dict)
     placeholders: dict[Path, str] = field(default_factory=dict)
+    expansions: dict[str, str] = field(default_factory=dict, repr=False)
     problems: list[Problem] = field(default_factory=list)
 
     def nearest(self, path: Path) -> Path:
@@ -78,9 +82,16 @@ class Document:
     def problem_at(self, path: Path, message: str) -> Problem:
         """A problem with the value at ``path``, placed there or at the nearest place above it."""
         place = self.nearest(path)
+        message = self.redacted(message)
         if place in self.variables:
             return Problem(f"environment variable {self.variables[place]}", 0, dotted(path), message)
         return Problem(self.source, self.lines.get(place, 0), dotted(path), message)
+
+    def redacted(self, text: str) -> str:
+        """The text with placeholders in the place of what they stood for, in case that is a secret."""
+        for expansion, written in self.expansions.items():
+            text = text.replace(expansion, written)
+        return text
 
     def report(self, path: Path, message: str) -> None:
         """Notes a problem with the value at ``path``."""
@@ -117,7 +128,7 @@ def _compose(document: Document, data: bytes) -> yaml.Node | None:
         # Only the description: the error's own text quotes the line, which may hold a key.
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        if mark and "${" in text.splitlines()[mark.line]:
+        if mark and "${" in "".join(text.splitlines()[mark.line : mark.line + 1]):
             reason += "; within {...} and [...], text with ${NAME} needs quotes"
         document.problems.append(
             Problem(document.source, mark.line + 1 if mark else 0, "", f"is not valid YAML: {reason}")
@@ -226,4 +237,7 @@ class _Builder:
                 self._document.report(path, f"the environment variable {name} is not set")
             return self._environment.get(name, "")
 
-        return _PLACEHOLDER.sub(substitute, text)
+        filled_in = _PLACEHOLDER.sub(substitute, text)
+        if len(filled_in) >= _SHORTEST_SECRET:
+            self._document.expansions[filled_in] = text
+        return filled_in

@@ -57,7 +57,7 @@ def load(
         raise ConfigError(document.problems)
     # The two attributes that are not settings, filled in by the one maker of this class.
     config._document = document
-    config._warnings = unusable_targets(config, types)
+    config._warnings = tuple(document.redacted(warning) for warning in unusable_targets(config, types))
     return config
 
 

@@ -140,7 +140,10 @@ class EngineSettings(Settings):
     @property
     def worker_count(self) -> int:
         """How many workers to start: as configured, or one per processor that this process may use."""
-        return self.workers or len(os.sched_getaffinity(0))
+        if self.workers:
+            return self.workers
+        # A container or taskset may leave us fewer than the machine has; macOS cannot tell.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ResultSettings(Settings):
