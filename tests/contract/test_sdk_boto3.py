@@ -14,7 +14,6 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from provider_case import RESULTS_BASE64, SOURCE
 from recording_server import RecordedRequest, RecordingServer
-from sigv4 import parse_authorization
 from vendor_answers import answers
 
 from service.core.values import ImageFormat
@@ -22,6 +21,7 @@ from service.providers import wire
 from service.providers.base import Credential, Endpoint, Profile, ProviderCall, SignableRequest
 from service.providers.bedrock import BedrockStability
 from service.transport.encoding import encode_body
+from tests.doubles.sigv4 import parse_authorization
 
 ANSWER = answers("bedrock")["success"]
 URL = "https://bedrock-runtime.us-west-2.amazonaws.com"

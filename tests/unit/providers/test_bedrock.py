@@ -12,7 +12,6 @@ import pytest
 from exchange_driver import drive
 from hostile_json import corrupted_bodies
 from provider_case import RESULTS, SOURCE
-from sigv4 import parse_authorization, signature
 from vendor_answers import answers
 
 from service.core.errors import ErrorKind, GatewayError
@@ -30,6 +29,7 @@ from service.providers.base import (
     SignableRequest,
 )
 from service.providers.bedrock import BedrockStability
+from tests.doubles.sigv4 import parse_authorization, signature
 
 ANSWERS = answers("bedrock")
 ENDPOINT = Endpoint("bedrock", "https://bedrock-runtime.us-west-2.amazonaws.com")
