@@ -24,6 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from service.cli.serve import serve
 
                 return serve(options.config)
+            case "up":
+                from service.cli.serve import serve_with_envoy
+
+                return serve_with_envoy(options.config)
+            case "demo":
+                from service.cli.demo import demo
+
+                return demo(options)
             case "check-config":
                 from service.cli.check_config import check_config
 

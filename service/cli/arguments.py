@@ -17,25 +17,32 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="start the service", allow_abbrev=False)
+    up = commands.add_parser("up", help="start the service with Envoy in front of it", allow_abbrev=False)
     check = commands.add_parser(
         "check-config",
         help="check the configuration and show how it was understood",
         description="Checks the configuration and shows how it was understood, with secrets masked.",
         allow_abbrev=False,
     )
-    for command in (serve, check):
+    demo = commands.add_parser(
+        "demo", help="start both, make variations of a sample photo, stop both", allow_abbrev=False
+    )
+    for command in (serve, up, check, demo):
         command.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
 
     models = commands.add_parser("models", help="list the models of a running service", allow_abbrev=False)
     vary = commands.add_parser("vary", help="make variations of a picture with a running service", allow_abbrev=False)
+    vary.add_argument("image", type=Path, help="PNG, JPEG, WebP or GIF")
+    demo.add_argument("image", type=Path, nargs="?", help="default: a sample photo")
     _add_request(vary)
-    for command in (models, vary):
+    _add_request(demo)
+    demo.set_defaults(n=4)
+    for command in (models, vary, demo):
         _add_connection(command)
     return top
 
 
 def _add_request(vary: argparse.ArgumentParser) -> None:
-    vary.add_argument("image", type=Path, help="PNG, JPEG, WebP or GIF")
     vary.add_argument("-n", type=int, default=1, metavar="COUNT", help="how many variations, 1 to 10 (default: 1)")
     vary.add_argument("--model", default="", help="provider/model or an alias (default: the service's default route)")
     vary.add_argument("--size", default="", help="such as 512x512, or auto (default)")

@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -15,56 +16,109 @@ import httpx
 from service.cli.envoy import render
 from service.config import Config
 
+SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.jpg"
+"""A photo to try the gateway with; there in a checkout, not in an installed package."""
+
 _READY_WITHIN_S = 60.0
 _STOPS_WITHIN_S = 30.0
-_SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
 
 
-def up(config: Config, serve_arguments: Sequence[str]) -> int:
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two processes, as tasks that end when the process does."""
+
+    service: asyncio.Task[int]
+    envoy: asyncio.Task[int]
+
+    @property
+    def ended(self) -> str:
+        """Which of the two has ended; empty while both run."""
+        return "The service" if self.service.done() else "Envoy" if self.envoy.done() else ""
+
+
+def up(config: Config, config_file: Path | None) -> int:
     """Runs until Ctrl-C or SIGTERM, or until either of the two ends; returns the exit status.
 
     Args:
-        serve_arguments: Further arguments of ``python -m service serve``, such as the configuration file.
+        config: What ``config_file`` and the environment say; the service reads them by itself.
     """
-    return asyncio.run(_up(config, serve_arguments))
+    return asyncio.run(_up(config, config_file))
 
 
-async def _up(config: Config, serve_arguments: Sequence[str]) -> int:
+async def _up(config: Config, config_file: Path | None) -> int:
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     stopping = asyncio.create_task(stop.wait())
+    async with started(config, config_file) as pair:
+        ready = asyncio.create_task(wait_until_ready(config, pair))
+        await asyncio.wait([ready, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            ready.cancel()
+            return 0
+        if not ready.result():
+            return 1
+        print(_greeting(config), flush=True)
+        await asyncio.wait([stopping, pair.service, pair.envoy], return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            return 0
+        _complain(pair)
+        stopping.cancel()
+        return 1
+
+
+@contextlib.asynccontextmanager
+async def started(config: Config, config_file: Path | None) -> AsyncIterator[Pair]:
+    """Both processes; on leaving the block the service is stopped first, as Envoy passes on what it still finishes."""
     envoy_configuration = _write(config)
-    service = await _start(sys.executable, "-m", "service", "serve", *serve_arguments)
-    envoy = await _start(
-        str(Path(sys.executable).with_name("envoy")),
-        "--config-path",
-        str(envoy_configuration),
-        # Copies on other ports are other Envoys, not new versions of this one.
-        "--disable-hot-restart",
-        "--log-level",
-        "warning",
-    )
-    ends = [asyncio.create_task(process.wait()) for process in (service, envoy)]
+    arguments = ["--config", str(config_file)] if config_file else []
+    processes: list[asyncio.subprocess.Process] = []
     try:
-        ready = asyncio.create_task(_ready(config))
-        await asyncio.wait([ready, stopping, *ends], return_when=asyncio.FIRST_COMPLETED)
-        if ready.done() and ready.result():
-            print(_greeting(config), flush=True)
-            await asyncio.wait([stopping, *ends], return_when=asyncio.FIRST_COMPLETED)
-        elif ready.done():
-            print(f"Not ready within {_READY_WITHIN_S:g} seconds.", file=sys.stderr)
-        ready.cancel()
-        asked_to = stopping.done()
-        if not asked_to:
-            which = "The service" if service.returncode is not None else "Envoy"
-            print(f"{which} has ended by itself; its reason stands above.", file=sys.stderr)
-        return 0 if asked_to else 1
+        processes.append(await _start(sys.executable, "-m", "service", "serve", *arguments))
+        processes.append(
+            await _start(
+                str(Path(sys.executable).with_name("envoy")),
+                "--config-path",
+                str(envoy_configuration),
+                # Copies on other ports are other Envoys, not new versions of this one.
+                "--disable-hot-restart",
+                "--log-level",
+                "error",
+            )
+        )
+        service, envoy = (asyncio.create_task(process.wait()) for process in processes)
+        yield Pair(service, envoy)
     finally:
-        # The service first: it finishes what is under way, and Envoy passes that on.
-        await _end(service)
-        await _end(envoy)
+        for process in processes:
+            await _end(process)
         envoy_configuration.unlink(missing_ok=True)
+
+
+async def wait_until_ready(config: Config, pair: Pair) -> bool:
+    """Whether a request through Envoy would reach the service, before the time is up; complains when not."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_READY_WITHIN_S), httpx.AsyncClient(trust_env=False) as client:
+            while not pair.ended:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(f"{url(config)}/readyz", timeout=2)).status_code == 200:
+                        return True
+                await asyncio.sleep(0.1)
+    _complain(pair)
+    return False
+
+
+def url(config: Config) -> str:
+    """Where the REST side is reached from this machine."""
+    address = config.listen.http
+    host = "localhost" if address.host in ("0.0.0.0", "::", "127.0.0.1") else address.host  # noqa: S104
+    return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+
+
+def _complain(pair: Pair) -> None:
+    if pair.ended:
+        print(f"{pair.ended} has ended by itself; its reason stands above.", file=sys.stderr)
+    else:
+        print(f"Not ready within {_READY_WITHIN_S:g} seconds.", file=sys.stderr)
 
 
 def _write(config: Config) -> Path:
@@ -93,28 +147,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def _ready(config: Config) -> bool:
-    """Whether a request through Envoy would reach the service, before the time is up."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_READY_WITHIN_S), httpx.AsyncClient(trust_env=False) as client:
-            while True:
-                with contextlib.suppress(httpx.HTTPError):
-                    if (await client.get(f"{_url(config)}/readyz", timeout=2)).status_code == 200:
-                        return True
-                await asyncio.sleep(0.1)
-    return False
-
-
-def _url(config: Config) -> str:
-    host = config.listen.http.host
-    shown = {"0.0.0.0": "localhost", "::": "localhost", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104
-    return f"http://{shown}:{config.listen.http.port}"
-
-
 def _greeting(config: Config) -> str:
-    photo = os.path.relpath(_SAMPLE) if _SAMPLE.is_file() else "photo.jpg"
+    photo = os.path.relpath(SAMPLE) if SAMPLE.is_file() else "photo.jpg"
     return f"""
-Ready: REST on {_url(config)}, gRPC on {config.listen.grpc}. Ctrl-C stops both. Try, in another terminal:
+Ready: REST on {url(config)}, gRPC on {config.listen.grpc}. Ctrl-C stops both. Try, in another terminal:
 
-    curl {_url(config)}/v1/images/variations -F image=@{photo} -F n=2
+    curl {url(config)}/v1/images/variations -F image=@{photo} -F n=2
 """

@@ -1,0 +1,115 @@
+"""Large photos, many requests at once, and bodies that someone has tampered with."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from running_gateway import RunningGateway
+
+VARIATIONS = "/v1/images/variations"
+
+
+def test_a_photo_of_20_megabytes(client: httpx.Client, large_photo: bytes) -> None:
+    assert len(large_photo) > 20_000_000
+    answer = client.post(VARIATIONS, files={"image": ("large.png", large_photo)}, data={"size": "512x512"})
+    assert answer.status_code == 200
+    picture = Image.open(io.BytesIO(client.get(answer.json()["data"][0]["url"]).content))
+    assert picture.size == (512, 512)
+
+
+async def test_fifty_requests_at_once_all_answer(gateway: RunningGateway, small_png: bytes) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=180, trust_env=False) as client:
+
+        async def one() -> int:
+            files = {"image": ("photo.png", small_png)}
+            return (await client.post(VARIATIONS, files=files, data={"size": "256x256"})).status_code
+
+        assert await asyncio.gather(*(one() for _ in range(50))) == [200] * 50
+
+
+async def test_health_answers_while_ten_variations_are_being_made(gateway: RunningGateway, photo: bytes) -> None:
+    """Not a benchmark: an answer that has to wait for the engine would take seconds."""
+    async with (
+        httpx.AsyncClient(base_url=gateway.url, timeout=180, trust_env=False) as client,
+        grpc.aio.insecure_channel(gateway.grpc) as channel,
+    ):
+        files, data = {"image": ("photo.jpg", photo)}, {"n": "10", "size": "1024x1024"}
+        work = asyncio.create_task(client.post(VARIATIONS, files=files, data=data))
+        health = health_pb2_grpc.HealthStub(channel)
+        answered = 0
+        begun = time.monotonic()
+        while not work.done():
+            await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            answered += 1
+            await asyncio.sleep(0.01)
+        elapsed = time.monotonic() - begun
+        assert (await work).status_code == 200
+    # On average one every quarter of a second at the very least, on however slow a machine.
+    assert answered > elapsed * 4
+
+
+BOUNDARY = "a7a7a7a7"
+
+
+def valid_body(image: bytes) -> bytes:
+    def part(disposition: str, value: bytes) -> bytes:
+        return f"--{BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + value + b"\r\n"
+
+    return (
+        part('name="model"', b"dall-e-2")
+        + part('name="n"', b"1")
+        + part('name="size"', b"256x256")
+        + part('name="fallbacks[0][model]"', b"local/relight")
+        + part('name="image"; filename="a.png"', image)
+        + f"--{BOUNDARY}--\r\n".encode()
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny_body() -> bytes:
+    """Small, so that most mutations hit the structure rather than the picture."""
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((12, 12)).save(buffer, "PNG")
+    return valid_body(buffer.getvalue())
+
+
+@given(data=st.data())
+@settings(
+    max_examples=2000,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_a_mutated_body_is_an_answer_or_a_clear_error(
+    client: httpx.Client, tiny_body: bytes, data: st.DataObject
+) -> None:
+    body = bytearray(tiny_body)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body)))
+        match data.draw(st.sampled_from(["flip", "insert", "delete", "repeat", "truncate"])):
+            case "flip" if at < len(body):
+                body[at] ^= data.draw(st.integers(1, 255))
+            case "insert":
+                body[at:at] = data.draw(st.binary(min_size=1, max_size=12))
+            case "delete":
+                del body[at : at + data.draw(st.integers(1, 40))]
+            case "repeat":
+                body[at:at] = body[at : at + data.draw(st.integers(1, 80))]
+            case "truncate":
+                del body[at:]
+    answer = client.post(
+        VARIATIONS, content=bytes(body), headers={"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+    )
+    assert answer.status_code in (200, 400, 404, 413, 415), answer.text
+    if answer.status_code != 200:
+        assert set(answer.json()["error"]) == {"message", "type", "code", "param"}
