@@ -139,9 +139,12 @@ def _source(text: str) -> bytes:
 
 
 def _signed_by(request: Recorded) -> str:
-    """The access key id of a request whose signature is right and fresh, else an empty string."""
+    """The secret access key of a request whose signature is right and fresh, else an empty string.
+
+    The secret is what counts as the key: unlike the id it is never sent, so finding it anywhere is a leak.
+    """
     authorization = parse_authorization(request.headers.get("authorization", ""))
-    access_key, _, scope = authorization.get("Credential", "").partition("/")
+    access_key_id, _, scope = authorization.get("Credential", "").partition("/")
     timestamp = request.headers.get("x-amz-date", "")
     names = authorization.get("SignedHeaders", "").split(";")
     if not {"host", "x-amz-date"} <= set(names) or not set(names) <= set(request.headers):
@@ -157,7 +160,8 @@ def _signed_by(request: Recorded) -> str:
         scope=scope,
         timestamp=timestamp,
     )
-    return access_key if authorization.get("Signature") == expected else ""
+    is_right = access_key_id == ACCESS_KEY_ID and authorization.get("Signature") == expected
+    return SECRET_ACCESS_KEY if is_right else ""
 
 
 def _is_fresh(timestamp: str) -> bool:
@@ -184,7 +188,7 @@ DOUBLES = (
         authenticate=_signed_by,
         error=_error,
         model="stability.sd3-5-large-v1:0",
-        keys=(ACCESS_KEY_ID,),
+        keys=(SECRET_ACCESS_KEY,),
         provider="bedrock",
         options={"region": REGION},
         key_parts={"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY},
