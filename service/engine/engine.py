@@ -121,7 +121,7 @@ def vary(
         index: 0 and up; says which of them this is.
         strength: 0 (subtle) to 1 (bold).
         allow_flip: Whether the picture may be mirrored. Text never is.
-        cancelled: Asked between steps, some tens of milliseconds apart.
+        cancelled: Asked between steps: tens of milliseconds apart, a few hundred where the picture is large.
 
     Raises:
         Cancelled: ``cancelled()`` was true.

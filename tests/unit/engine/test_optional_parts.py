@@ -160,6 +160,22 @@ def test_a_place_that_cannot_be_written_to_is_no_obstacle(tmp_path: Path) -> Non
     assert run_without((), program) == "(20, 20)"
 
 
+def test_with_no_place_to_write_to_at_all_it_compiles_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_function = kernels_numba.njit
+
+    def without_cache(**options: bool) -> object:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_function(**options)
+
+    monkeypatch.setattr(kernels_numba, "njit", without_cache)
+    assert kernels_numba._compiled(_double)(21) == 42
+
+
+def _double(number: int) -> int:
+    return number * 2
+
+
 def test_warming_up_twice_at_once_is_safe() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
