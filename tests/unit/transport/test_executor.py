@@ -2,12 +2,14 @@
 
 import asyncio
 import dataclasses
+import gc
 
 import pytest
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt
-from service.providers.base import Credential, Profile
+from service.providers.base import CallResult, Credential, HttpRequest, ProducedImage, Profile
+from service.providers.wire import status_error
 from service.routing.rules import DEADLINE_EXCEEDED
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.exchange import ExchangeSettings
@@ -129,6 +131,45 @@ async def test_a_rate_limit_moves_on_to_another_key_at_once(serve, upstream, run
     assert time.waits == []
     rest = target.credentials.snapshot(time.now())["main"]["model-1"]
     assert (rest.until - time.now(), rest.reason) == (7.0, ErrorKind.RATE_LIMITED)
+
+
+async def test_a_limit_without_a_wait_still_moves_on_to_each_key_once(serve, upstream, runs, behaviours, time):
+    server = await serve(behaviours.answer(429, retry_after="0"))
+    await runs.fails(upstream(server.url, "main", "spare", max_retries=1))
+    assert [each.key for each in runs.attempts[:2]] in (["main", "spare"], ["spare", "main"])
+    assert len(server.received) == 3
+
+
+async def test_each_attempt_has_a_time_of_its_own(serve, upstream, runs, behaviours, waiting, done, time):
+    server = await serve()
+    server.behaviours[:] = [behaviours.answer(429, retry_after="8"), waiting(server), done]
+    await runs(upstream(server.url, attempt_timeout_s=10.0))
+    assert [(each.outcome, each.latency_ms) for each in runs.attempts] == [("rate_limited", 0), ("success", 5000)]
+
+
+async def test_work_in_several_steps_stays_with_one_key_once_the_first_is_taken_on(
+    serve, upstream, runs, behaviours, done, time
+):
+    class Uploading:
+        """A vendor that takes the image first and the order for variations after it."""
+
+        def vary(self, call, profile, endpoint):
+            yield HttpRequest("POST", f"{endpoint.base_url}/files")
+            yield HttpRequest("POST", f"{endpoint.base_url}/jobs")
+            return CallResult((ProducedImage(b"image"),))
+
+        def authorization(self, request, credential, endpoint, now):
+            return {"Authorization": credential.secret}
+
+        def failure(self, response):
+            return status_error(response, "")
+
+    server = await serve(done, behaviours.answer(429, retry_after="2"), done)
+    target = dataclasses.replace(upstream(server.url, "main", "spare"), translator=Uploading())
+    await runs(target)
+    assert [each.path for each in server.received] == ["/files", "/jobs", "/jobs"]
+    assert len({each.headers["authorization"] for each in server.received}) == 1
+    assert time.waits == [2.0]
 
 
 async def test_a_key_at_rest_is_not_used_by_the_next_call(serve, upstream, runs, behaviours, done, time):
@@ -393,13 +434,14 @@ async def test_polls_stay_with_the_key_that_started_the_work(serve, upstream, ru
     assert len({each.headers["authorization"] for each in server.received}) == 1
 
 
-async def test_a_poll_url_elsewhere_gets_no_request_and_no_key(serve, upstream, runs, behaviours):
+async def test_a_poll_url_elsewhere_gets_no_request_and_no_key(serve, upstream, runs, behaviours, time):
     elsewhere = await serve(behaviours.answer(200, DONE))
     server = await serve(behaviours.answer(200, {"wait": f"{elsewhere.url}/steal"}))
     error = await runs.fails(upstream(server.url))
     assert error.kind is ErrorKind.BAD_RESPONSE
     assert elsewhere.received == []
     assert len(server.received) == 1
+    assert time.waits == []
 
 
 # Going away
@@ -479,10 +521,14 @@ async def test_a_stop_that_hangs_does_not_keep_the_executor_from_closing(serve, 
         behaviours.answer(404),
         behaviours.hang,
     ]
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
     await runs.fails(upstream(server.url, cancel_timeout_s=0.1))
     async with asyncio.timeout(5):
         await runs.executor.aclose()
     assert server.received[-1].path == "/jobs/1/cancel"
+    gc.collect()
+    assert complaints == []
 
 
 # Downloads
@@ -539,6 +585,16 @@ async def test_a_call_none_of_whose_images_can_be_had_has_failed(serve, upstream
     error = await runs.fails(upstream(server.url))
     assert error.message == "The link has expired."
     assert len(server.received) == 1
+
+
+async def test_a_download_is_not_waited_for_beyond_the_deadline(serve, upstream, runs, done, time):
+    async def fetch(url):
+        raise GatewayError(ErrorKind.BAD_RESPONSE, "not there yet")
+
+    runs.download = fetch
+    server = await serve(done)
+    await runs.fails(upstream(server.url), seconds=1.0)
+    assert time.waits == [0.25, 0.5]
 
 
 async def test_a_download_that_hangs_ends_with_the_deadline(serve, upstream, runs, done):

@@ -3,13 +3,52 @@
 import asyncio
 import gzip
 import socket
+from contextlib import suppress
 
+import httpx
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived
+from pyqwest import HTTPTransport, HTTPVersion
+from pyqwest.httpx import AsyncPyqwestTransport
 
 from service.core.errors import ErrorKind, GatewayError
 from service.providers.base import SignableRequest
 from service.transport.client import open_client
 from service.transport.messages import send
+
+
+@pytest.fixture
+async def serve_http2_reset():
+    """Starts an HTTP/2 server (without TLS) that resets every stream with a code."""
+    running, connections = [], []
+
+    async def start(code, requests):
+        async def connected(reader, writer):
+            connections.append(writer)
+            connection = H2Connection(H2Configuration(client_side=False))
+            connection.initiate_connection()
+            writer.write(connection.data_to_send())
+            while data := await reader.read(65536):
+                for event in connection.receive_data(data):
+                    if isinstance(event, RequestReceived):
+                        requests.append(event)
+                        connection.reset_stream(event.stream_id, code)
+                writer.write(connection.data_to_send())
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        running.append(server)
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in running:
+        server.close()
+    for writer in connections:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 def request(url, body=b"x" * 1000, **headers):
@@ -77,6 +116,24 @@ async def test_what_breaks_after_the_request_was_sent_may_have_run(client, serve
     server = await serve(behaviours.raw(data, then_reset=then_reset))
     error = await failure(client, server.url)
     assert (error.kind, error.may_have_run) == (kind, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "may_have_run"),
+    [
+        (ErrorCodes.REFUSED_STREAM, ErrorKind.UNAVAILABLE, False),
+        (ErrorCodes.INTERNAL_ERROR, ErrorKind.UNAVAILABLE, True),
+    ],
+)
+async def test_a_refused_http2_stream_surely_did_not_run(serve_http2_reset, code, kind, may_have_run):
+    requests = []
+    url = await serve_http2_reset(code, requests)
+    transport = AsyncPyqwestTransport(HTTPTransport(http_version=HTTPVersion.HTTP2))
+    async with httpx.AsyncClient(transport=transport, timeout=None) as client:
+        error = await failure(client, url)
+    assert (error.kind, error.may_have_run) == (kind, may_have_run)
+    # The HTTP library may repeat a refused request itself, and no other.
+    assert len(requests) >= 1 if code is ErrorCodes.REFUSED_STREAM else len(requests) == 1
 
 
 async def test_a_kept_connection_that_breaks_is_not_used_again_behind_our_back(client, serve, behaviours):
