@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
@@ -92,14 +93,22 @@ class State:
 
 def _places_of(key: str, request: Recorded) -> Iterable[str]:
     for name, value in request.headers.items():
-        if key in value:
+        if _holds(value, key):
             yield f"header {name}"
-    if any(key in value for value in request.query.values()):
+    if any(_holds(value, key) for value in request.query.values()):
         yield "query"
-    if key in request.path:
+    if _holds(request.path, key):
         yield "path"
-    if key.encode() in request.body:
+    if _holds(request.body, key):
         yield "body"
+
+
+def _holds(text: str | bytes, key: str) -> bool:
+    """Whether the key is there as a whole: the name of one vendor may be the beginning of another's."""
+    if isinstance(text, str):
+        text = text.encode()
+    wanted = key.encode()
+    return wanted in text and re.search(re.escape(wanted) + rb"(?![\w-])", text) is not None
 
 
 def logged(request: Recorded) -> dict[str, Any]:
