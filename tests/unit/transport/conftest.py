@@ -95,7 +95,7 @@ def raw(data: bytes, *, then_reset: bool = False) -> Behaviour:
     async def behave(_: Received, connection: Connection) -> None:
         await connection.write(data)
         if then_reset:
-            # Not before the client has taken them, or the reset would overtake them.
+            # So that the client usually sees the bytes first; should the reset overtake them, it is a reset too.
             await asyncio.sleep(0.05)
             connection.reset()
         connection.writer.close()
