@@ -116,15 +116,13 @@ class BedrockStability:
 
 
 def _operation(model: str, endpoint: Endpoint) -> Operation:
-    named = stability_shape.OPERATIONS.get(endpoint.options.get("operation", ""))
-    if named is not None:
-        return named
     found = _MODEL_ID.fullmatch(model)
     operation = _OPERATIONS.get(found.group(1)) if found else None
+    operation = operation or stability_shape.OPERATIONS.get(endpoint.options.get("operation", ""))
     if operation is None:
         raise GatewayError(
             ErrorKind.UNSUPPORTED,
-            f"What Bedrock's model {model!r} takes is not known: set the option 'operation' of provider "
+            f"What Bedrock's model {wire.excerpt(model)!r} takes is not known: set the option 'operation' of provider "
             f"{endpoint.provider!r} to one of {', '.join(stability_shape.OPERATIONS)}.",
             may_have_run=False,
         )

@@ -90,7 +90,7 @@ def _service(model: str) -> tuple[str, Operation]:
         return _SD3
     raise GatewayError(
         ErrorKind.UNSUPPORTED,
-        f"Stability's model {model!r} is not one that makes images from images here: use an sd3 model or "
+        f"Stability's model {wire.excerpt(model)!r} is not one that makes images from images here: use an sd3 model or "
         f"{', '.join(_SERVICES)}.",
         may_have_run=False,
     )

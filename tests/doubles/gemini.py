@@ -90,15 +90,19 @@ def _error(vertex: bool, status: int, message: str) -> Reply:
     return Reply(error["code"], {"error": error})
 
 
+def _bad(message: str) -> RefusedError:
+    return RefusedError(_error(True, 400, message))
+
+
 def _checked(value: Any, fields: Mapping[str, Field], where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise RefusedError(_error(True, 400, f"Invalid value at '{where}': must be an object."))
+        raise _bad(f"Invalid value at '{where}': must be an object.")
     problem = strict.first_problem(value, fields)
     if problem is not None and problem.reason == "unknown":
         message = f"Invalid JSON payload received. Unknown name \"{problem.field}\" at '{where}': Cannot find field."
-        raise RefusedError(_error(True, 400, message))
+        raise _bad(message)
     if problem is not None:
-        raise RefusedError(_error(True, 400, f"Invalid value at '{where}': {problem.message}"))
+        raise _bad(f"Invalid value at '{where}': {problem.message}")
     return value
 
 
@@ -142,7 +146,7 @@ def _source(contents: Any) -> tuple[bytes, bool]:
                 inline = _checked(part["inlineData"], _INLINE, "inline_data")
                 source = strict.bytes_of_base64(inline["data"])
     if strict.image_size(source) is None:
-        raise RefusedError(_error(True, 400, "Unable to process input image."))
+        raise _bad("Unable to process input image.")
     return source, has_words
 
 

@@ -107,6 +107,11 @@ def test_an_option_says_what_an_inference_profile_does() -> None:
     )
 
 
+def test_what_an_id_says_goes_before_the_option() -> None:
+    endpoint = replace(ENDPOINT, options={"operation": "structure"})
+    assert fields_of(CALL, endpoint)["mode"] == "image-to-image"
+
+
 def test_a_model_of_unknown_kind_is_named() -> None:
     with pytest.raises(GatewayError, match=r"'amazon\.nova-canvas-v1:0'.*'operation'") as caught:
         asked(ProviderCall("amazon.nova-canvas-v1:0", SOURCE))
