@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,10 @@ _REFUSAL_CODES = frozenset(
 )
 _OUT_OF_CREDIT_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _MODEL_GONE_CODES = frozenset({"model_not_found", "model_deprecated", "deploymentnotfound"})
+# For servers that give no code. Narrow enough not to match a complaint about a field named "moderation".
+REFUSAL_WORDS = re.compile(
+    r"(?i)\bnsfw\b|content[ _]polic|content (?:filter|moderation)|safety (?:system|check|filter)"
+)
 
 _LARGEST_COUNT = 2**31 - 1
 
@@ -191,7 +196,10 @@ def failure(response: HttpResponse) -> GatewayError:
         kind = ErrorKind.UPSTREAM_AUTH
     elif codes & _MODEL_GONE_CODES:
         kind = ErrorKind.MODEL_GONE
-    return wire.status_error(response, message_of(error), kind=kind)
+    said = message_of(error)
+    if kind is None and response.status in (400, 422) and REFUSAL_WORDS.search(said):
+        kind = ErrorKind.CONTENT_REJECTED
+    return wire.status_error(response, said, kind=kind)
 
 
 def _codes(error: object) -> frozenset[str]:

@@ -18,6 +18,7 @@ from service.providers.base import HttpResponse, JsonBody, ProducedImage
 
 _LONGEST_EXCERPT = 300
 _LONGEST_READ = 10_000
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LARGEST_NUMBER = 1e15
 _SECRET_LIKE = re.compile(
     r"""(?ix)
@@ -58,11 +59,8 @@ def image_from_base64(text: object, *, revised_prompt: object = "") -> ProducedI
 
 
 def text_or_empty(value: object) -> str:
-    """A text of a provider's, or empty for anything else.
-
-    JSON can hold half a surrogate pair (a lone ``\\ud800``), which no encoder further on would take.
-    """
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    """A text of a provider's, or empty for anything else."""
+    return value if isinstance(value, str) else ""
 
 
 def json_object(response: HttpResponse) -> Mapping[str, Any]:
@@ -72,7 +70,7 @@ def json_object(response: HttpResponse) -> Mapping[str, Any]:
         GatewayError: BAD_RESPONSE when it is anything else.
     """
     try:
-        value = json.loads(response.body)
+        value = _parsed(response.body)
     except (ValueError, RecursionError):
         raise bad_response("the answer is not JSON") from None
     if not isinstance(value, dict):
@@ -83,9 +81,18 @@ def json_object(response: HttpResponse) -> Mapping[str, Any]:
 def lenient_json(response: HttpResponse) -> Any:
     """The body as JSON, or None when it is not: for error bodies, which come in any shape."""
     try:
-        return json.loads(response.body)
+        return _parsed(response.body)
     except (ValueError, RecursionError):
         return None
+
+
+def _parsed(body: bytes) -> Any:
+    """JSON in which no text holds half a surrogate pair: a lone ``\\ud800`` is valid there and nowhere further on."""
+    # Decoded here, since json.loads on bytes lets surrogates pass.
+    value = json.loads(body.decode("utf-8-sig"))
+    if _SURROGATE_ESCAPE.search(body):
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
 
 
 def bad_response(why: str) -> GatewayError:
@@ -103,7 +110,7 @@ def excerpt(text: str) -> str:
 
     Providers echo the key they refuse ("Incorrect API key provided: sk-…").
     """
-    line = _SECRET_LIKE.sub("***", " ".join(text_or_empty(text[:_LONGEST_READ]).split()))
+    line = _SECRET_LIKE.sub("***", " ".join(text[:_LONGEST_READ].split()))
     return line if len(line) <= _LONGEST_EXCERPT else line[: _LONGEST_EXCERPT - 1] + "…"
 
 

@@ -24,7 +24,7 @@ _USD_PER_TICK = 1e-10
 
 _MEANINGS = (
     (re.compile(r"(?i)api key"), ErrorKind.UPSTREAM_AUTH),
-    (re.compile(r"(?i)moderation|content polic|safety"), ErrorKind.CONTENT_REJECTED),
+    (openai_shape.REFUSAL_WORDS, ErrorKind.CONTENT_REJECTED),
     (re.compile(r"(?i)model .*(not exist|not found)"), ErrorKind.MODEL_GONE),
 )
 

@@ -80,6 +80,7 @@ _FIELDS: Mapping[str, Field] = {
     "user": Field(),
 }
 _AZURE_FIELDS = {**_FIELDS, "model": Field()}
+_VLLM_MODEL = "Qwen/Qwen-Image-Edit"
 _VLLM_FIELDS: Mapping[str, Field] = {
     "prompt": Field(required=True, minimum=1),
     "model": Field(),
@@ -212,6 +213,8 @@ async def _azure_edit(call: Call) -> Reply:
     by_deployment = "model" in call.params
     if by_deployment and not re.fullmatch(r"20\d\d-\d\d-\d\d(-preview)?", call.request.query.get("api-version", "")):
         raise RefusedError(Reply(404, {"error": {"code": "404", "message": "Resource not found"}}))
+    if call.params.get("model", "gpt-image-2") != "gpt-image-2":
+        raise RefusedError(_azure_error(404, ""))
     if call.failure is Failure.REFUSAL:
         inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_results": {"violence": {"filtered": True}}}
         error = {"code": "contentFilter", "message": "Your task failed as a result of our safety system."}
@@ -232,6 +235,9 @@ def _vllm_error(status: int, message: str) -> Reply:
 
 
 async def _vllm_edit(call: Call) -> Reply:
+    form = call.request.form
+    if form is not None and form.text("model") not in (None, _VLLM_MODEL):
+        raise RefusedError(_vllm_error(404, f"The model `{form.text('model')}` does not exist."))
     try:
         return await _edit(_VLLM_FIELDS, call)
     except RefusedError as refused:
@@ -265,6 +271,6 @@ DOUBLES = (
         operations=(Operation("POST", "/images/edits", _vllm_edit),),
         authenticate=key_in_header("Authorization", "Bearer "),
         error=_vllm_error,
-        model="Qwen/Qwen-Image-Edit",
+        model=_VLLM_MODEL,
     ),
 )

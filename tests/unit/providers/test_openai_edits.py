@@ -64,7 +64,7 @@ def test_the_whole_request() -> None:
         background="opaque",
         output_format=ImageFormat.WEBP,
         user="user-7",
-        options={"output_compression": 80, "moderation": "low", "quality": "medium"},
+        options={"output_compression": 80, "input_fidelity": "low", "quality": "medium"},
     )
     assert asked(call) == HttpRequest(
         "POST",
@@ -81,7 +81,7 @@ def test_the_whole_request() -> None:
                 ("output_format", "webp"),
                 ("safety_identifier", "user-7"),
                 ("output_compression", "80"),
-                ("moderation", "low"),
+                ("input_fidelity", "low"),
             ),
             (FormFile("image", "image.png", "image/png", SOURCE.data),),
         ),
@@ -176,6 +176,20 @@ def test_errors_are_told_apart(name: str, kind: ErrorKind) -> None:
     failure = OpenAIEdits().failure(ANSWERS[name])
     assert failure.kind is kind
     assert failure.message.startswith(f"The provider answered {ANSWERS[name].status}: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (400, "NSFW content detected", ErrorKind.CONTENT_REJECTED),
+        (422, "The prompt violates our content policy.", ErrorKind.CONTENT_REJECTED),
+        (400, "Unknown parameter: 'moderation'.", ErrorKind.UNSUPPORTED),
+        (500, "The safety system is down", ErrorKind.UNAVAILABLE),
+    ],
+)
+def test_refusals_without_a_code_are_known_by_their_words(status: int, said: str, kind: ErrorKind) -> None:
+    body = json.dumps({"error": {"message": said}}).encode()
+    assert OpenAIEdits().failure(HttpResponse(status, {}, body)).kind is kind
 
 
 def test_a_recorded_wrong_key() -> None:
