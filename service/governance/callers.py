@@ -1,0 +1,53 @@
+"""Who is calling, once that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from service.governance.budgets import Account
+from service.governance.keys import Team, VirtualKey, accounts_of, rates_of
+from service.governance.rates import RateAccount
+
+
+class CallerKind(Enum):
+    """What kind of credential let a caller in."""
+
+    ANYBODY = "anybody"
+    """None, where none is needed."""
+    VIRTUAL_KEY = "virtual_key"
+    TOKEN = "token"  # noqa: S105 - the word, not one of them
+    DIRECT = "direct"
+    """A provider's own key, which only that provider can tell from a wrong one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One caller of one request.
+
+    Attributes:
+        name: For logs: the configured name of the key or token; empty for anybody.
+        direct_key: The provider key that the caller brought along, or empty.
+        confined: Whether it proved nothing to us: all that it may use is what its own provider key pays for.
+    """
+
+    kind: CallerKind = CallerKind.ANYBODY
+    name: str = ""
+    key: VirtualKey | None = None
+    team: Team | None = None
+    direct_key: str = field(default="", repr=False)
+    confined: bool = False
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """The budgets that its requests are charged to."""
+        return accounts_of(self.key, self.team) if self.key else ()
+
+    @property
+    def rates(self) -> tuple[RateAccount, ...]:
+        """The rate limits that its requests count against."""
+        return rates_of(self.key, self.team) if self.key else ()
+
+
+ANYBODY = Caller()
+"""The caller of a gateway that asks for no credential."""

@@ -1,0 +1,114 @@
+"""Rate limits: how many requests or images in any span of a given length. The counting is that of ``limits``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from limits import RateLimitItemPerSecond
+
+from service.core.errors import ErrorKind, GatewayError
+
+MOST = 1_000_000
+"""The highest rate: every unit within the window is remembered."""
+
+
+class Counts(StrEnum):
+    """What a rate limit counts."""
+
+    REQUESTS = "requests"
+    IMAGES = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``amount`` requests or images in any span of ``window_s`` seconds."""
+
+    counts: Counts
+    amount: int
+    window_s: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.amount <= MOST and self.window_s >= 1):
+            raise ValueError(f"a rate limit is from 1 to {MOST} in a window of at least a second")
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.counts.value} in {duration_text(self.window_s)}"
+
+    @property
+    def item(self) -> RateLimitItemPerSecond:
+        """The same as ``limits`` has it."""
+        return RateLimitItemPerSecond(self.amount, self.window_s, namespace=self.counts.value)
+
+
+@dataclass(frozen=True, slots=True)
+class RateAccount:
+    """One rate limit of one key or team."""
+
+    owner: str
+    rate: Rate
+
+    def key(self) -> str:
+        """What a store counts it under."""
+        return self.rate.item.key_for(self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a caller stands with the request limit that is closest to being used up.
+
+    ``resets_s``: seconds until all of ``limit`` is there again if nothing more is asked for.
+    """
+
+    limit: int
+    remaining: int
+    resets_s: float
+
+    def headers(self) -> dict[str, str]:
+        """As response headers, in the way of OpenAI."""
+        return {
+            "x-ratelimit-limit-requests": str(self.limit),
+            "x-ratelimit-remaining-requests": str(max(0, self.remaining)),
+            "x-ratelimit-reset-requests": duration_text(self.resets_s),
+        }
+
+
+def tightest(standings: list[Standing]) -> Standing | None:
+    """The one that refuses first: least remaining, then longest until it resets."""
+    return min(standings, key=lambda standing: (standing.remaining, -standing.resets_s), default=None)
+
+
+def limited(account: RateAccount, cost: int, retry_after_s: float | None) -> GatewayError:
+    """The refusal of a request over a rate limit: 429, with when to come back.
+
+    Args:
+        retry_after_s: None where the request alone is more than the limit.
+    """
+    kind, _, name = account.owner.partition(":")
+    said = f"The rate limit of {kind} {name!r} is {account.rate}"
+    if retry_after_s is None:
+        return GatewayError(
+            ErrorKind.INVALID_REQUEST,
+            f"{said}; {cost} images in one request can never be within it.",
+            code="n_over_rate_limit",
+            param="n",
+            may_have_run=False,
+        )
+    return GatewayError(
+        ErrorKind.RATE_LIMITED,
+        f"{said}. Try again in {duration_text(retry_after_s)}.",
+        retry_after_s=retry_after_s,
+        may_have_run=False,
+    )
+
+
+def duration_text(seconds: float) -> str:
+    """``6m0s``, ``1h0m0s``, ``1.5s`` or ``20ms``: durations as OpenAI's rate limit headers have them."""
+    if seconds < 1:
+        return f"{max(0, round(seconds * 1000))}ms"
+    if seconds < 60:
+        return f"{round(seconds, 3):g}s"
+    whole = -int(-seconds // 1)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}h{minutes}m{left}s" if hours else f"{minutes}m{left}s"
