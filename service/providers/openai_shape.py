@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +41,7 @@ REFUSAL_WORDS = re.compile(
 )
 
 _LARGEST_COUNT = 2**31 - 1
+_LONGEST_USER = 64
 
 
 def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = True) -> FormBody:
@@ -62,7 +64,7 @@ def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = Tru
         "output_format": call.output_format.value if call.output_format else None,
         "response_format": endpoint.options.get("response_format"),
     }
-    for option, value in (("user_field", call.user or None), ("seed_field", call.seed)):
+    for option, value in (("user_field", _identifier(call.user)), ("seed_field", call.seed)):
         name = endpoint.options.get(option)
         if name:
             fields[name] = value
@@ -70,6 +72,11 @@ def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = Tru
         wire.merged_form(fields, unstreamed(call.options)),
         (image_file(call.image, endpoint.options.get("image_field", "image")),),
     )
+
+
+def _identifier(user: str) -> str | None:
+    """The end user's id; a digest of it where it is longer than the vendor takes, so that it stays the same user."""
+    return (user if len(user) <= _LONGEST_USER else hashlib.sha256(user.encode()).hexdigest()) or None
 
 
 def unstreamed(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -173,8 +180,9 @@ def _details(value: object) -> Mapping[str, Any]:
 
 
 def _count(value: object) -> int:
-    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
-    return value if sane else 0  # type: ignore[return-value]  # `sane` implies an int
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT:
+        return value
+    return 0
 
 
 def failure(response: HttpResponse) -> GatewayError:

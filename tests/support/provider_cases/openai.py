@@ -97,4 +97,11 @@ CASES = (
         partial=(_OPENAI["one_unusable"],),
         empties=tuple((_DEEPINFRA[name],) for name in _NO_IMAGES),
     ),
+    dataclasses.replace(
+        _EDITS,
+        name="gateway",
+        translator="openai_variations",
+        provider="gateway",
+        call=ProviderCall("local/vary", SOURCE, n=2, prompt="Warmer.", strength=0.5, seed=7),
+    ),
 )

@@ -114,6 +114,14 @@ def test_compatible_servers_differ_by_options_alone() -> None:
     assert body.files[0].name == "image[]"
 
 
+def test_a_long_user_id_is_sent_as_its_digest() -> None:
+    (sent,) = (
+        value for name, value in fields(ProviderCall("m", SOURCE, prompt="p", user="é" * 65)) if "safety" in name
+    )
+    assert len(sent) == 64
+    assert fields(ProviderCall("m", SOURCE, prompt="p", user="u" * 64))[-1] == ("safety_identifier", "u" * 64)
+
+
 @pytest.mark.parametrize("options", [{"stream": True}, {"partial_images": 2}])
 def test_a_streamed_answer_cannot_be_asked_for(options: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:
