@@ -20,8 +20,9 @@ from tests.doubles.app import all_doubles
 from tests.doubles.server import DoublesServer
 
 DOUBLES = {double.name: double for double in all_doubles()}
-SETTINGS = ExchangeSettings(max_retries=0, max_response_bytes=30_000_000)
-IMPATIENT = ExchangeSettings(max_retries=0, attempt_timeout_s=0.5)
+SETTINGS = ExchangeSettings(max_retries=0, max_response_bytes=5_000_000)
+IMPATIENT = ExchangeSettings(max_retries=0, attempt_timeout_s=0.2)
+HANDS_OVER_URLS = {"bfl", "fal", "fal-run", "ideogram", "replicate"}
 
 pytestmark = pytest.mark.parametrize("vendor", list(DOUBLES))
 
@@ -58,11 +59,8 @@ async def test_another_key_is_tried_when_one_is_refused(vendor: str, exchange: L
     assert len({attempt.key for attempt in exchange.attempts}) == 2
 
 
-@pytest.mark.parametrize("hint", ["retry-after", "retry-after-date", "retry-after-ms", "ratelimit-reset"])
-async def test_a_rate_limit_is_waited_out_for_as_long_as_it_says(
-    vendor: str, hint: str, exchange: LiveExchange
-) -> None:
-    exchange.server.state.fail(vendor, "rate_limited", hint=hint, seconds=7, times=1)
+async def test_a_rate_limit_is_waited_out_for_as_long_as_it_says(vendor: str, exchange: LiveExchange) -> None:
+    exchange.server.state.fail(vendor, "rate_limited", hint="retry-after", seconds=7, times=1)
     await exchange.make(vendor, settings=ExchangeSettings(max_retries=1))
     # The executor waits for the rest of the seven seconds, counted from when it had the answer.
     assert max(exchange.waits) == pytest.approx(7, abs=0.5)
@@ -103,20 +101,14 @@ async def test_a_failure_ends_as_its_kind(
 
 
 async def test_a_result_that_has_expired_is_a_bad_response(vendor: str, exchange: LiveExchange) -> None:
-    exchange.server.state.fail(vendor, "expired_url")
-    if not await _hands_over_urls(vendor, exchange):
+    await exchange.make(vendor)
+    if not any(request.path.startswith("/_files/") for request in exchange.server.state.requests(vendor)):
+        assert vendor not in HANDS_OVER_URLS
         return
-    exchange.server.state.reset()
     exchange.server.state.fail(vendor, "expired_url")
     with pytest.raises(GatewayError) as caught:
         await exchange.make(vendor)
     assert caught.value.kind is ErrorKind.BAD_RESPONSE
-
-
-async def _hands_over_urls(vendor: str, exchange: LiveExchange) -> bool:
-    exchange.server.state.switches.clear()
-    await exchange.make(vendor)
-    return any("/_files/" in request.path for request in exchange.server.state.requests(vendor))
 
 
 async def test_a_partial_refusal_leaves_the_rest(vendor: str, exchange: LiveExchange) -> None:

@@ -111,7 +111,8 @@ async def _create(call: Call) -> Reply:
     if prefer is not None and not re.fullmatch(r"wait(=([1-9]|[1-5][0-9]|60))?", prefer):
         raise RefusedError(_error(400, "Prefer must be wait, or wait=N with N from 1 to 60."))
     identifier = call.new_id().replace("-", "")[:26]
-    url = f"{call.base_url}/predictions/{identifier}"
+    version = "/v1" if call.request.path.startswith("/v1/") else ""
+    url = f"{call.base_url}{version}/predictions/{identifier}"
     prediction = {
         "id": identifier,
         "model": model,
@@ -179,15 +180,22 @@ async def _cancel(call: Call) -> Reply:
     return Reply(json=_visible(job))
 
 
+# With and without the version: our base URL ends with it, while the vendor's own client adds it to each path.
+_OPERATIONS = tuple(
+    operation
+    for version in ("", "/v1")
+    for operation in (
+        Operation("POST", f"{version}/predictions", _create),
+        Operation("GET", f"{version}/predictions/{{id}}", _get, Purpose.POLL),
+        Operation("POST", f"{version}/predictions/{{id}}/cancel", _cancel, Purpose.CANCEL),
+        Operation("POST", f"{version}/models/{{model:path}}/predictions", _create),
+    )
+)
+
 DOUBLES = (
     VendorDouble(
         name="replicate",
-        operations=(
-            Operation("POST", "/predictions", _create),
-            Operation("GET", "/predictions/{id}", _get, Purpose.POLL),
-            Operation("POST", "/predictions/{id}/cancel", _cancel, Purpose.CANCEL),
-            Operation("POST", "/models/{model:path}/predictions", _create),
-        ),
+        operations=_OPERATIONS,
         authenticate=key_in_header("Authorization", "Bearer "),
         error=_error,
         model="black-forest-labs/flux-redux-dev",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -91,6 +92,18 @@ class LiveExchange:
         profile = catalog.profile(entry, call.model)
         return await self.executor.run(upstream, call, profile, deadline=deadline, record=self.attempts.append)
 
+    async def cancelled(self, vendor: str, call: ProviderCall, *, options: Mapping[str, str] | None = None) -> None:
+        """Starts a call whose first poll is never answered, and gives it up while it waits for that."""
+        self.server.state.fail(vendor, "hang", on="poll")
+        making = asyncio.create_task(self.make(vendor, call, options=options))
+        while not any(request.method == "GET" for request in self.server.state.requests(vendor)):  # noqa: ASYNC110
+            # The log belongs to the server's thread, which has no event of ours to set.
+            await asyncio.sleep(0.01)
+        making.cancel()
+        with suppress(asyncio.CancelledError):
+            await making
+        await self.executor.aclose()
+
 
 def _credentials(double: VendorDouble) -> list[Credential]:
     if double.key_parts:
@@ -101,7 +114,8 @@ def _credentials(double: VendorDouble) -> list[Credential]:
 @asynccontextmanager
 async def open_exchange(server: DoublesServer) -> AsyncIterator[LiveExchange]:
     """An executor for one test; nothing that it opens outlives the block."""
-    fetcher = ImageFetcher()
+    # Nothing here speaks TLS, and to load the public authorities for every test takes its time.
+    fetcher = ImageFetcher(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     policy = FetchPolicy(allowed_origins=frozenset({server.url}))
     waits: list[float] = []
 
