@@ -28,9 +28,6 @@ from service.transport.exchange import ExchangeSettings, Upstream
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
 
-# Calls of one request that run side by side where a provider's own setting says nothing.
-DEFAULT_CONCURRENCY = 10
-
 # What clients of the retired endpoint still ask for, besides dall-e-2. Where no configured provider has a model of
 # that name any more, it stands for the default route.
 RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "chatgpt-image-latest")
@@ -91,7 +88,7 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
                 backend,
                 _profiles(entry, each),
                 default_profile=entry.default_profile,
-                concurrency=each.concurrency or DEFAULT_CONCURRENCY,
+                concurrency=each.concurrency,
                 allow_raw=config.allow_raw if each.allow_raw is None else each.allow_raw,
             )
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Target
-from service.gateway.backend import CallContext
+from service.core.values import Attempt, Target
+from service.gateway.backend import CallContext, CallReport
 from service.gateway.directory import Directory, Provider
 from service.gateway.finishing import ImagingPool
 from service.gateway.record import Record
+from service.gateway.side_by_side import all_of, ended
 from service.imaging.convert import prepare_input
 from service.imaging.inspect import ImageFacts, ImageLimits
 from service.providers.base import ProducedImage, Profile, ProviderCall
@@ -27,6 +29,14 @@ class Source:
     facts: ImageFacts
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One call, and the places in the request of the images that it is to make."""
+
+    call: ProviderCall
+    indexes: Sequence[int]
+
+
 class TargetRunner:
     """Tries one target for the images that are still missing.
 
@@ -39,24 +49,21 @@ class TargetRunner:
         self._pool = pool
         self._limits = limits
         self._default_prompt = default_prompt
+        self._places: dict[str, asyncio.Semaphore] = {}
 
     async def run(
         self, target: Target, source: Source, record: Record, *, deadline: float, direct_key: str
     ) -> GatewayError | None:
         """Adds what the target makes to ``record``; returns why images are still missing, None when none are."""
-        provider, profile = self._directory.provider(target), self._directory.profile(target)
         try:
-            calls = await self._prepare(target, provider, profile, source, record, direct_key)
+            provider, profile = self._directory.provider(target), self._directory.profile(target)
+            parts = await self._prepare(target, provider, profile, source, record, direct_key)
         except GatewayError as error:
             record.failed_before_calling(target, error)
             return error
-        places = asyncio.Semaphore(provider.concurrency)
-        missing, runs, first = record.missing, [], 0
-        for call in calls:
-            indexes = missing[first : first + call.n]
-            first += call.n
-            runs.append(self._call(provider, profile, call, indexes, record, places, deadline, direct_key))
-        errors = await asyncio.gather(*runs)
+        errors = await all_of(
+            self._call(provider, profile, part, record, deadline=deadline, direct_key=direct_key) for part in parts
+        )
         if not record.missing:
             return None
         short = GatewayError(ErrorKind.BAD_RESPONSE, "The provider made fewer images than it was asked for.")
@@ -70,7 +77,7 @@ class TargetRunner:
         source: Source,
         record: Record,
         direct_key: str,
-    ) -> Sequence[ProviderCall]:
+    ) -> Sequence[_Part]:
         unavailable = provider.backend.unavailable(direct_key=bool(direct_key))
         if unavailable is not None:
             raise unavailable
@@ -81,48 +88,69 @@ class TargetRunner:
             source=source.facts.size,
             default_prompt=self._default_prompt,
         )
+        image = await self._pool.run(lambda: prepare_input(source.data, profile, limits=self._limits))
         for warning in fitted.warnings:
             record.warn(warning)
-        image = await self._pool.run(lambda: prepare_input(source.data, profile, limits=self._limits))
-        return [fitted.call(part, target.model, image) for part in fitted.parts]
+        missing, parts = record.missing, []
+        for part in fitted.parts:
+            indexes = missing[part.first : part.first + part.n]
+            call = fitted.call(part, target.model, image)
+            # Gaps left by an earlier target keep the seeds of the images that were made.
+            seed = None if call.seed is None else record.seed_of(indexes[0])
+            parts.append(_Part(replace(call, seed=seed), indexes))
+        return parts
 
     async def _call(
-        self,
-        provider: Provider,
-        profile: Profile,
-        call: ProviderCall,
-        indexes: Sequence[int],
-        record: Record,
-        places: asyncio.Semaphore,
-        deadline: float,
-        direct_key: str,
+        self, provider: Provider, profile: Profile, part: _Part, record: Record, *, deadline: float, direct_key: str
     ) -> GatewayError | None:
         """Makes one call and keeps its images as they come; returns its failure, if it has one."""
-        async with places:
-            finishing: list[asyncio.Task[None]] = []
+        keeping: list[asyncio.Task[None]] = []
+        attempts: list[Attempt] = []
 
-            def keep(position: int, image: ProducedImage) -> None:
-                # A provider may send more than it was asked for.
-                if position < len(indexes):
-                    finishing.append(asyncio.create_task(record.keep(indexes[position], image)))
+        def keep(position: int, image: ProducedImage) -> None:
+            # A provider may send more than it was asked for.
+            if position < len(part.indexes):
+                keeping.append(asyncio.create_task(record.keep(part.indexes[position], image)))
 
-            context = CallContext(
-                deadline=deadline,
-                emit=keep,
-                record=record.attempts.append,
-                raw=provider.always_raw or (record.request.raw and provider.allow_raw),
-                direct_key=direct_key,
-            )
+        def note(attempt: Attempt) -> None:
+            attempts.append(attempt)
+            record.attempts.append(attempt)
+
+        context = CallContext(
+            deadline=deadline,
+            emit=keep,
+            record=note,
+            raw=provider.always_raw or (record.request.raw and provider.allow_raw),
+            direct_key=direct_key,
+        )
+        report: CallReport | None = None
+        failure: GatewayError | None = None
+        try:
             try:
-                try:
-                    report = await provider.backend.vary(call, profile, context)
-                finally:
-                    await asyncio.gather(*finishing)
+                async with self._place(provider):
+                    report = await provider.backend.vary(part.call, profile, context)
             except GatewayError as error:
-                return error
-            finally:
-                for task in finishing:
-                    task.cancel()
-            sizes = [call.size] * len(report.result.images)
+                failure = error
+            # Each by itself: that one image is damaged says nothing about the others, which are paid for.
+            damages = [error for error in await asyncio.gather(*keeping, return_exceptions=True) if error is not None]
+        except BaseException:
+            await ended(keeping)
+            raise
+        for damage in damages:
+            if not isinstance(damage, GatewayError):
+                raise damage
+            failure = failure or damage
+        if report is not None:
+            sizes = [part.call.size] * len(report.result.images)
             record.add(report, cost_usd(report.result, profile.price, sizes))
-            return None
+        if failure is not None and not attempts:
+            record.failed_before_calling(Target(provider.name, part.call.model), failure)
+        elif failure is not None and report is not None and len(damages) == len(keeping):
+            record.was_useless(attempts[-1], failure)
+        return failure
+
+    def _place(self, provider: Provider) -> contextlib.AbstractAsyncContextManager[None]:
+        """A place among the calls that the provider may be asked at a time."""
+        if provider.concurrency is None:
+            return contextlib.nullcontext()
+        return self._places.setdefault(provider.name, asyncio.Semaphore(provider.concurrency))

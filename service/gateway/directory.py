@@ -21,7 +21,7 @@ class Provider:
     Attributes:
         profiles: The models that are listed, by name.
         default_profile: What is assumed of models that are not listed; None refuses them.
-        concurrency: Most calls of one request that run at a time.
+        concurrency: Most calls that run at a time, those of all requests together; None: no limit.
         allow_raw: Whether callers may see the exchange with it.
         always_raw: Whether every answer shows it.
     """
@@ -30,7 +30,7 @@ class Provider:
     backend: Backend
     profiles: Mapping[str, Profile]
     default_profile: Profile | None = None
-    concurrency: int = 10
+    concurrency: int | None = None
     allow_raw: bool = False
     always_raw: bool = False
 
@@ -80,14 +80,39 @@ class Directory:
             targets.extend(self._targets(fallback, f"fallbacks[{position}]"))
         return tuple(targets)
 
+    def names_provider(self, model: str) -> bool:
+        """Whether a request's model says which provider it means, rather than leaving that to the operator."""
+        if model in self.aliases:
+            return False
+        name, slash, _ = model.partition("/")
+        if slash:
+            return name in self.providers
+        return sum(model in provider.profiles for provider in self.providers.values()) == 1
+
     def provider(self, target: Target) -> Provider:
-        return self.providers[target.provider]
+        """The provider of a target that ``route`` returned.
+
+        Raises:
+            GatewayError: UNAVAILABLE ``provider_not_configured``: an alias may lead to a provider that has no key yet.
+        """
+        provider = self.providers.get(target.provider)
+        if provider is None:
+            missing = self._unconfigured.get(target.provider, f"{target.provider} is not configured.")
+            raise GatewayError(ErrorKind.UNAVAILABLE, missing, code="provider_not_configured", may_have_run=False)
+        return provider
 
     def profile(self, target: Target) -> Profile:
-        """What is known of a target that ``route`` returned."""
-        provider = self.providers[target.provider]
+        """What is known of a target that ``route`` returned.
+
+        Raises:
+            GatewayError: MODEL_GONE: an alias may lead to a model that its provider does not have.
+        """
+        provider = self.provider(target)
         profile = provider.profiles.get(target.model, provider.default_profile)
-        assert profile is not None, "route() lets no unknown model of a closed provider through"
+        if profile is None:
+            raise GatewayError(
+                ErrorKind.MODEL_GONE, f"{provider.name} has no model {target.model!r:.300}.", may_have_run=False
+            )
         return profile
 
     def _targets(self, name: str, param: str) -> tuple[Target, ...]:
@@ -99,9 +124,9 @@ class Directory:
         provider_name, slash, model = name.partition("/")
         if not slash:
             # A model's bare name means the first provider that lists it.
-            provider_name, slash, model = self._provider_of(name), "/", name
+            provider_name, model = self._provider_of(name), name
         provider = self.providers.get(provider_name)
-        if not slash or not model or provider is None:
+        if not model or provider is None:
             raise self._unknown(name, param)
         if model not in provider.profiles and provider.default_profile is None:
             raise self._unknown(name, param)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import string
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.attempt import Source, TargetRunner
 from service.gateway.directory import Directory
@@ -16,8 +18,12 @@ from service.gateway.finishing import Finisher
 from service.gateway.record import Record
 from service.imaging.inspect import ImageLimits, inspect
 from service.routing.route import Route, RoutePolicy, Try
+from service.routing.rules import DEADLINE_EXCEEDED
 
 _ID_CHARACTERS = string.ascii_letters + string.digits
+# Seconds between the end of the backends' time and the end of the request's.
+_CLOSING_S = 0.05
+
 FetchImage = Callable[[str], Awaitable[bytes]]
 
 
@@ -62,55 +68,60 @@ class Gateway:
         self._policy = policy
 
     async def create(self, request: VariationRequest, surroundings: Surroundings, emit: Emit = ignore) -> Outcome:
-        """Makes the variations that ``request`` asks for.
+        """Makes the variations that ``request`` asks for, and ends by the deadline whatever a backend does.
 
         Args:
             emit: Takes what happens, as it happens; each image is emitted as soon as it is there.
 
         Raises:
-            GatewayError: Nothing could be made. What there is when only some of the images could be made is
-                returned with a warning.
+            GatewayError: Nothing could be made; TIMEOUT ``deadline_exceeded``, listing what was tried, when the time
+                ran out. What there is when only some of the images could be made is returned with a warning.
         """
         started = time.monotonic()
         targets = self._directory.route(request.model, request.fallbacks)
+        record = Record(request, self._finisher.bound_to(request, surroundings.base_url), emit)
+        try:
+            async with asyncio.timeout_at(surroundings.deadline) as patience:
+                error = await self._make(targets, record, surroundings, emit)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            record.ran_out_of_time()
+            error = GatewayError(ErrorKind.TIMEOUT, "", code=DEADLINE_EXCEEDED)
+        if error is not None:
+            error = _explained(error, record)
+            if record.made_by is None:
+                raise error
+            record.warn(f"Only {len(record.images)} of {request.n} images could be made: {error.message}")
+        assert record.made_by is not None, "no error means that every image was made"
+        return self._outcome(request, record, record.made_by, started)
+
+    async def _make(
+        self, targets: tuple[Target, ...], record: Record, surroundings: Surroundings, emit: Emit
+    ) -> GatewayError | None:
+        """Tries the targets until every image is there; returns why some are missing, None when none are."""
+        request = record.request
         data = request.image or await self._fetch(request.image_url)
         source = Source(data, inspect(data, limits=self._limits))
-        record = Record(request, self._finisher.bound_to(request, surroundings.base_url), emit)
-        made_by = await self._walk(targets, source, record, surroundings, emit)
-        return self._outcome(request, record, made_by, started)
-
-    async def _walk(
-        self, targets: tuple[Target, ...], source: Source, record: Record, surroundings: Surroundings, emit: Emit
-    ) -> tuple[int, Target]:
-        """Tries the targets; returns place and name of the last one that made images."""
+        # The caller's own key is for the provider they named: it never reaches another's host.
+        direct_key = surroundings.direct_key if self._directory.names_provider(request.model) else ""
+        deadline = _for_backends(surroundings.deadline)
         route = Route(targets, self._policy)
-        made_by: tuple[int, Target] | None = None
         step = route.next()
         while isinstance(step, Try):
-            target = step.target
+            target, begun = step.target, time.monotonic()
+            record.begin(step.index, target)
             emit(AttemptStarted(target, step.index))
-            before, begun = len(record.images), time.monotonic()
             error = await self._runner.run(
-                target,
-                source,
-                record,
-                deadline=surroundings.deadline,
-                # The caller's own key is for the provider they named: it never reaches a fallback's host.
-                direct_key=surroundings.direct_key if step.index == 0 else "",
+                target, source, record, deadline=deadline, direct_key=direct_key if step.index == 0 else ""
             )
-            if len(record.images) > before:
-                made_by = (step.index, target)
             if error is None:
-                assert made_by is not None
-                return made_by
+                return None
             route = route.failed(error)
             step = route.next()
             following = step.target if isinstance(step, Try) else None
             emit(AttemptFailed(record.last_attempt(target, begun, error), error.message, following))
-        if made_by is None:
-            raise step.error
-        record.warn(f"Only {len(record.images)} of {record.request.n} images could be made: {step.error.message}")
-        return made_by
+        return step.error
 
     def _outcome(
         self, request: VariationRequest, record: Record, made_by: tuple[int, Target], started: float
@@ -134,3 +145,19 @@ class Gateway:
             raw_request=record.raw_request,
             raw_response=record.raw_response,
         )
+
+
+def _for_backends(deadline: float) -> float:
+    """A little before the deadline, so that a backend which minds it can say itself how far it got."""
+    left = deadline - asyncio.get_running_loop().time()
+    return deadline - min(_CLOSING_S, 0.1 * max(0.0, left))
+
+
+def _explained(error: GatewayError, record: Record) -> GatewayError:
+    """The error, or, where time ran out, one that lists what the time was spent on."""
+    if error.code != DEADLINE_EXCEEDED:
+        return error
+    spent = f"Tried: {record.tried()}." if record.attempts else "No provider had been asked yet."
+    return GatewayError(
+        ErrorKind.TIMEOUT, f"The time allowed for this request ran out. {spent}", code=DEADLINE_EXCEEDED
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -18,10 +19,14 @@ from service import engine
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, ImageFormat, Size
 from service.gateway.backend import CallContext, CallReport
+from service.gateway.side_by_side import all_of
 from service.imaging.decode import decode, flatten
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
 from service.providers.base import CallResult, ProducedImage, Profile, ProviderCall
+from service.routing.rules import DEADLINE_EXCEEDED
+
+_log = logging.getLogger("service.engine")
 
 # Sources are reduced to this many pixels on the longer side before they are analysed: the largest output is
 # 1792 pixels, and a zoom uses a part of the source only.
@@ -41,12 +46,18 @@ class WorkerPool:
         """Runs ``work``; when the awaiting task is cancelled before it began, it never does."""
         return await asyncio.wrap_future(self._executor.submit(work))
 
-    def submit_and_forget(self, work: Callable[[], None]) -> None:
-        self._executor.submit(work)
+    def in_background(self, work: Callable[[], None]) -> None:
+        """Runs ``work`` without anyone waiting for it; its failure is logged."""
+        self._executor.submit(work).add_done_callback(_log_failure)
 
     def close(self) -> None:
         """Drops queued work and lets running work end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _log_failure(done: Future[None]) -> None:
+    if not done.cancelled() and (failure := done.exception()) is not None:
+        _log.error("background work of the engine failed", exc_info=failure)
 
 
 def _yield_to_event_loop() -> None:
@@ -75,20 +86,37 @@ class LocalBackend:
     def warm_up(self) -> None:
         """Compiles and loads the engine in the background, where it is installed."""
         if not engine.availability():
-            self._pool.submit_and_forget(engine.warm_up)
+            self._pool.in_background(engine.warm_up)
 
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:  # noqa: ARG002
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout_at(context.deadline) as patience:
+                report = await self._make(call, context)
+        except TimeoutError as late:
+            if not patience.expired():
+                context.record(_attempt(call, started, ErrorKind.INTERNAL.value))
+                raise
+            context.record(_attempt(call, started, ErrorKind.TIMEOUT.value))
+            message = "The request's time ran out before the variations were made."
+            raise GatewayError(ErrorKind.TIMEOUT, message, code=DEADLINE_EXCEEDED) from late
+        except BaseException as error:
+            context.record(_attempt(call, started, _outcome(error)))
+            raise
+        context.record(_attempt(call, started, "success"))
+        return report
+
+    async def _make(self, call: ProviderCall, context: CallContext) -> CallReport:
+        """Makes and emits every image of a call."""
         allow_flip = _allow_flip(call)
         stop = threading.Event()
-        images: dict[int, ProducedImage] = {}
-        started = time.monotonic()
         seed = secrets.randbelow(2**32) if call.seed is None else call.seed
+        strength = DEFAULT_STRENGTH if call.strength is None else call.strength
         try:
             source = await self._pool.run(lambda: self._analyse(call))
             size = call.size or engine.automatic_size(call.image.size)
 
             def make(index: int) -> ProducedImage:
-                strength = DEFAULT_STRENGTH if call.strength is None else call.strength
                 pixels = engine.vary(
                     source,
                     size,
@@ -101,41 +129,22 @@ class LocalBackend:
                 )
                 return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
 
-            async def one(index: int) -> None:
-                images[index] = await self._pool.run(lambda: make(index))
-                context.emit(index, images[index])
+            async def one(index: int) -> ProducedImage:
+                image = await self._pool.run(lambda: make(index))
+                context.emit(index, image)
+                return image
 
-            async with asyncio.TaskGroup() as group:
-                for index in range(call.n):
-                    group.create_task(one(index))
-        except BaseExceptionGroup as failures:
-            error = _first(failures)
-            context.record(self._attempt(call, started, error))
-            raise error from None
-        except GatewayError as error:
-            context.record(self._attempt(call, started, error))
-            raise
+            made = await all_of(one(index) for index in range(call.n))
         finally:
             # Whatever ended the call, work still running for it is of no use to anyone.
             stop.set()
-        context.record(self._attempt(call, started, None))
-        made = tuple(images[index] for index in sorted(images))
-        return CallReport(CallResult(made, cost_usd=0.0, deployment=call.model))
+        return CallReport(CallResult(tuple(made), cost_usd=0.0, deployment=call.model))
 
     def _analyse(self, call: ProviderCall) -> engine.Source:
         wanted = Size(LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE)
         image = flatten(decode(call.image.data, limits=self._limits, at_least=wanted))
         image.thumbnail((LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE))
         return engine.Source.analyse(np.asarray(image))
-
-    def _attempt(self, call: ProviderCall, started: float, error: BaseException | None) -> Attempt:
-        return Attempt(
-            provider="local",
-            model=call.model,
-            key="",
-            latency_ms=round((time.monotonic() - started) * 1000),
-            outcome=_outcome(error),
-        )
 
 
 def _allow_flip(call: ProviderCall) -> bool:
@@ -151,13 +160,17 @@ def _allow_flip(call: ProviderCall) -> bool:
     return value
 
 
-def _outcome(error: BaseException | None) -> str:
-    if error is None:
-        return "success"
+def _attempt(call: ProviderCall, started: float, outcome: str) -> Attempt:
+    return Attempt(
+        provider="local",
+        model=call.model,
+        key="",
+        latency_ms=round((time.monotonic() - started) * 1000),
+        outcome=outcome,
+    )
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return ErrorKind.CANCELLED.value
     return (error.kind if isinstance(error, GatewayError) else ErrorKind.INTERNAL).value
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    for failure in failures.exceptions:
-        return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure
-    raise AssertionError("an exception group is never empty")

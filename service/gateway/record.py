@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from service.core.errors import GatewayError
+from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Target, Usage, VariationRequest
 from service.gateway.backend import CallReport
 from service.gateway.events import Emit, FinishedImage
@@ -18,7 +18,11 @@ Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
 
 
 class Record:
-    """Grows as targets are tried. Belongs to one request and one task tree; never shared between threads."""
+    """Grows as targets are tried. Belongs to one request and one task tree; never shared between threads.
+
+    Attributes:
+        made_by: Place in the route and name of the target that made the last image; None while there is none.
+    """
 
     def __init__(self, request: VariationRequest, finish: Finish, emit: Emit) -> None:
         self.request = request
@@ -32,6 +36,9 @@ class Record:
         self.background = ""
         self.raw_request: Any = None
         self.raw_response: Any = None
+        self.made_by: tuple[int, Target] | None = None
+        self._current: tuple[int, Target] | None = None
+        self._attempts_before = 0
         self._finish = finish
         self._emit = emit
 
@@ -46,13 +53,22 @@ class Record:
         missing = self.missing
         if len(missing) == self.request.n:
             return self.request
-        seed = None if self.request.seed is None else (self.request.seed + missing[0]) % 2**32
-        return dataclasses.replace(self.request, n=len(missing), seed=seed)
+        return dataclasses.replace(self.request, n=len(missing), seed=self.seed_of(missing[0]))
+
+    def seed_of(self, index: int) -> int | None:
+        """The seed that the image at ``index`` is due, whichever call makes it; None where chance decides."""
+        return None if self.request.seed is None else (self.request.seed + index) % 2**32
+
+    def begin(self, place: int, target: Target) -> None:
+        """From now on, images and attempts are those of ``target``, at ``place`` in the route."""
+        self._current = (place, target)
+        self._attempts_before = len(self.attempts)
 
     async def keep(self, index: int, produced: ProducedImage) -> None:
         """Finishes an image and keeps it under its index."""
         image = await self._finish(index, produced)
         self.images[index] = image
+        self.made_by = self._current
         self._emit(image)
 
     def warn(self, warning: str) -> None:
@@ -79,14 +95,37 @@ class Record:
         """Notes a target that was given up without a call: not installed, no key, cannot express the request."""
         self.attempts.append(Attempt(target.provider, target.model, "", 0, error.kind.value))
 
+    def was_useless(self, attempt: Attempt, error: GatewayError) -> None:
+        """Notes that an attempt which the provider answered well came to nothing: no image of it could be used."""
+        place = self.attempts.index(attempt)
+        self.attempts[place] = dataclasses.replace(attempt, outcome=error.kind.value)
+
+    def ran_out_of_time(self) -> None:
+        """Notes that time ran out for the current target, whether it said so itself or was stopped."""
+        if self._current is None:
+            return
+        own = self.attempts[self._attempts_before :]
+        stopped, late = ErrorKind.CANCELLED.value, ErrorKind.TIMEOUT.value
+        self.attempts[self._attempts_before :] = [
+            dataclasses.replace(attempt, outcome=late) if attempt.outcome == stopped else attempt for attempt in own
+        ]
+        if not own:
+            _, target = self._current
+            self.attempts.append(Attempt(target.provider, target.model, "", 0, late))
+
     def last_attempt(self, target: Target, begun: float, error: GatewayError) -> Attempt:
-        """The attempt that stands for a target's failure.
+        """The attempt that stands for the failure of the current target.
 
         Args:
             begun: The monotonic time at which the target was begun with.
         """
-        for attempt in reversed(self.attempts):
-            if (attempt.provider, attempt.model) == (target.provider, target.model) and attempt.outcome != "success":
+        for attempt in reversed(self.attempts[self._attempts_before :]):
+            if attempt.outcome == error.kind.value:
                 return attempt
         elapsed_ms = round((time.monotonic() - begun) * 1000)
         return Attempt(target.provider, target.model, "", elapsed_ms, error.kind.value, error.upstream_status)
+
+    def tried(self) -> str:
+        """The attempts so far as a phrase, such as ``openai/gpt-image-2 (rate_limited), local/vary (timeout)``."""
+        phrases = (f"{attempt.provider}/{attempt.model} ({attempt.outcome})" for attempt in self.attempts)
+        return ", ".join(dict.fromkeys(phrases))
