@@ -76,7 +76,7 @@ def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = Tru
 
 def _identifier(user: str) -> str | None:
     """The end user's id; a digest of it where it is longer than the vendor takes, so that it stays the same user."""
-    return (user if len(user) <= _LONGEST_USER else hashlib.sha256(user.encode()).hexdigest()) or None
+    return (user if len(user) <= _LONGEST_USER else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()) or None
 
 
 def unstreamed(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -204,7 +204,7 @@ def failure(response: HttpResponse) -> GatewayError:
         kind = ErrorKind.UPSTREAM_AUTH
     elif codes & _MODEL_GONE_CODES:
         kind = ErrorKind.MODEL_GONE
-    said = message_of(error)
+    said = message_of(body)
     if kind is None and response.status in (400, 422) and REFUSAL_WORDS.search(said):
         kind = ErrorKind.CONTENT_REJECTED
     return wire.status_error(response, said, kind=kind)
@@ -226,8 +226,10 @@ def message_of(error: object, depth: int = 0) -> str:
     if depth == 3:
         return ""
     if isinstance(error, list):
-        return "; ".join(filter(None, (message_of(each, depth + 1) for each in error[:5])))
+        return wire.detail_text(error[:5]) or "; ".join(
+            filter(None, (message_of(each, depth + 1) for each in error[:5]))
+        )
     if isinstance(error, Mapping):
-        found = (message_of(error.get(key), depth + 1) for key in ("message", "msg", "error", "detail"))
+        found = (message_of(error.get(key), depth + 1) for key in ("message", "errors", "error", "detail"))
         return next(filter(None, found), "")
     return ""

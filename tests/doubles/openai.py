@@ -80,14 +80,18 @@ _FIELDS: Mapping[str, Field] = {
     "user": Field(),
 }
 _AZURE_FIELDS = {**_FIELDS, "model": Field()}
-_VLLM_MODEL = "Qwen/Qwen-Image-Edit"
+_VLLM_MODEL = "Qwen/Qwen-Image-Edit-2511"
 _VLLM_FIELDS: Mapping[str, Field] = {
     "prompt": Field(required=True, minimum=1),
     "model": Field(),
     "n": Field(int, minimum=1, maximum=10),
     "size": Field(check=lambda value: "" if re.fullmatch(r"auto|\d{2,4}x\d{2,4}", value) else "must be WIDTHxHEIGHT"),
-    "response_format": Field(required=True, choices=("b64_json",)),
-    "output_format": Field(choices=("png", "jpeg", "webp")),
+    "response_format": Field(choices=("b64_json",)),
+    "output_format": Field(choices=("png", "jpg", "jpeg", "webp")),
+    "output_compression": Field(int, minimum=0, maximum=100),
+    "background": Field(),
+    "negative_prompt": Field(),
+    "true_cfg_scale": Field(float, minimum=0),
     "seed": Field(int, minimum=0),
     "num_inference_steps": Field(int, minimum=1, maximum=200),
     "guidance_scale": Field(float, minimum=0),
@@ -230,14 +234,16 @@ def _azure_key(request: Recorded) -> str:
 
 
 def _vllm_error(status: int, message: str) -> Reply:
-    said = message or {401: "Unauthorized"}.get(status, "error")
-    return Reply(status, {"object": "error", "message": said, "type": "BadRequestError", "param": None, "code": status})
+    if status == 401:
+        return Reply(401, {"error": "Unauthorized"})
+    return Reply(status, {"detail": message or "The request cannot be served."})
 
 
 async def _vllm_edit(call: Call) -> Reply:
     form = call.request.form
     if form is not None and form.text("model") not in (None, _VLLM_MODEL):
-        raise RefusedError(_vllm_error(404, f"The model `{form.text('model')}` does not exist."))
+        message = f"Model mismatch: request specifies '{form.text('model')}' but the server runs '{_VLLM_MODEL}'."
+        raise RefusedError(_vllm_error(400, message))
     try:
         return await _edit(_VLLM_FIELDS, call)
     except RefusedError as refused:

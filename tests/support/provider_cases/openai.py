@@ -49,11 +49,13 @@ CASES = (
         _EDITS,
         name="vllm-omni",
         provider="vllm-omni",
-        call=ProviderCall("Qwen/Qwen-Image-Edit", SOURCE, n=2, prompt="Vary it.", seed=7),
+        call=ProviderCall("Qwen/Qwen-Image-Edit-2511", SOURCE, n=2, prompt="Vary it.", seed=7),
         success=(_OPENAI["by_url"],),
         invalid=_OPENAI["vllm_invalid"],
     ),
-    dataclasses.replace(_EDITS, name="sdcpp", provider="sdcpp", invalid=_OPENAI["plain_error"]),
+    dataclasses.replace(
+        _EDITS, name="sdcpp", provider="sdcpp", invalid=_OPENAI["plain_error"], server_error=_OPENAI["sdcpp_error"]
+    ),
     dataclasses.replace(_EDITS, name="aquiles", provider="aquiles", invalid=_OPENAI["fastapi_invalid"]),
     dataclasses.replace(
         _EDITS,

@@ -177,6 +177,7 @@ def test_a_senseless_usage_counts_as_none(usage: object) -> None:
         ("wrong_size", ErrorKind.UNSUPPORTED),
         ("vllm_invalid", ErrorKind.UNSUPPORTED),
         ("fastapi_invalid", ErrorKind.UNSUPPORTED),
+        ("sdcpp_error", ErrorKind.UNAVAILABLE),
         ("plain_error", ErrorKind.UNSUPPORTED),
     ],
 )
@@ -184,6 +185,19 @@ def test_errors_are_told_apart(name: str, kind: ErrorKind) -> None:
     failure = OpenAIEdits().failure(ANSWERS[name])
     assert failure.kind is kind
     assert failure.message.startswith(f"The provider answered {ANSWERS[name].status}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vllm_invalid", "Invalid size format: '1024x'."),
+        ("fastapi_invalid", "body.image: Field required"),
+        ("plain_error", "prompt required"),
+        ("sdcpp_error", "bad allocation"),
+    ],
+)
+def test_compatible_servers_are_quoted_in_whatever_shape_they_complain(name: str, words: str) -> None:
+    assert words in OpenAIEdits().failure(ANSWERS[name]).message
 
 
 @pytest.mark.parametrize(
