@@ -13,9 +13,11 @@ from tests.doubles.server import DoublesServer
 
 
 def configuration(doubles: tuple[VendorDouble, ...], url: str) -> dict[str, Any]:
-    """A gateway.yaml, as values, that reaches every double at ``url``."""
+    """A gateway.yaml, as values, that reaches every double at ``url``; its alias ``doubles`` falls back over all."""
+    doubles = tuple(sorted(doubles, key=lambda double: double.name))
     return {
         "providers": {double.name: _provider(double, url) for double in doubles},
+        "aliases": {"doubles": [f"{double.name}/{double.model}" for double in doubles]},
         "allowed_image_url_origins": [url],
     }
 
@@ -41,11 +43,14 @@ def main() -> None:
     arguments = parser.parse_args()
     server = DoublesServer(port=arguments.port)
     vendors = tuple(server.state.doubles.values())
-    lines = ["# Every vendor's double is running. A gateway.yaml that uses them:", ""]
-    lines += [yaml.safe_dump(configuration(vendors, server.url), sort_keys=False)]
-    lines += [f"# model: {double.name}/{double.model}" for double in vendors]
-    lines += ["", f"# Log: {server.url}/_log   leaked keys: {server.url}/_leaks"]
-    lines += [f'# curl -X PUT {server.url}/_switch/<vendor> -d \'{{"failure": "rate_limited", "times": 1}}\'']
+    lines = [
+        "# Every vendor's double is running. A gateway.yaml that uses them:",
+        yaml.safe_dump(configuration(vendors, server.url), sort_keys=False).rstrip(),
+        "# End of the configuration.",
+        "",
+        f"# Requests so far: {server.url}/_log   keys in wrong places: {server.url}/_leaks",
+        f'# curl -X PUT {server.url}/_switch/fal -d \'{{"failure": "rate_limited", "times": 1}}\'',
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
     server.run_until_interrupted()
