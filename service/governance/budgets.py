@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
 
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.windows import Window
@@ -22,8 +23,8 @@ def to_nanos(usd: float) -> int:
     """
     if not math.isfinite(usd) or usd < 0:
         raise ValueError(f"an amount of money must be a number of at least 0, not {usd}")
-    # A billionth of slack: 0.1 * 3 is a little more than 0.3 in floating point.
-    return math.ceil(usd * NANOS_PER_USD - 1e-6)
+    # Fifteen digits: 0.1 + 0.2 is a little more than 0.3 in floating point, and is not to be rounded up for that.
+    return int((Decimal(f"{usd:.15g}") * NANOS_PER_USD).to_integral_value(ROUND_CEILING))
 
 
 def usd_text(nanos: int) -> str:
