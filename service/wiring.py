@@ -89,6 +89,7 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
                 _profiles(entry, each),
                 default_profile=entry.default_profile,
                 concurrency=each.concurrency,
+                checks_keys=bool(_needs_key(name, entry)) and not each.base_url,
                 allow_raw=config.allow_raw if each.allow_raw is None else each.allow_raw,
             )
         )

@@ -52,9 +52,21 @@ class TargetRunner:
         self._places: dict[str, asyncio.Semaphore] = {}
 
     async def run(
-        self, target: Target, source: Source, record: Record, *, deadline: float, direct_key: str
+        self,
+        target: Target,
+        source: Source,
+        record: Record,
+        *,
+        deadline: float,
+        direct_key: str,
+        key_names: frozenset[str] = frozenset(),
     ) -> GatewayError | None:
-        """Adds what the target makes to ``record``; returns why images are still missing, None when none are."""
+        """Adds what the target makes to ``record``; returns why images are still missing, None when none are.
+
+        Args:
+            direct_key: The caller's own key, to be used in place of ours. Empty: none.
+            key_names: Those of our keys that the caller may use. Empty: all.
+        """
         try:
             provider, profile = self._directory.provider(target), self._directory.profile(target)
             parts = await self._prepare(target, provider, profile, source, record, direct_key)
@@ -62,7 +74,8 @@ class TargetRunner:
             record.failed_before_calling(target, error)
             return error
         errors = await all_of(
-            self._call(provider, profile, part, record, deadline=deadline, direct_key=direct_key) for part in parts
+            self._call(provider, profile, part, record, deadline=deadline, direct_key=direct_key, key_names=key_names)
+            for part in parts
         )
         if not record.missing:
             return None
@@ -101,7 +114,15 @@ class TargetRunner:
         return parts
 
     async def _call(
-        self, provider: Provider, profile: Profile, part: _Part, record: Record, *, deadline: float, direct_key: str
+        self,
+        provider: Provider,
+        profile: Profile,
+        part: _Part,
+        record: Record,
+        *,
+        deadline: float,
+        direct_key: str,
+        key_names: frozenset[str],
     ) -> GatewayError | None:
         """Makes one call and keeps its images as they come; returns its failure, if it has one."""
         keeping: list[asyncio.Task[None]] = []
@@ -122,6 +143,7 @@ class TargetRunner:
             record=note,
             raw=provider.always_raw or (record.request.raw and provider.allow_raw),
             direct_key=direct_key,
+            key_names=key_names,
         )
         report: CallReport | None = None
         failure: GatewayError | None = None

@@ -21,6 +21,7 @@ class CallContext:
         record: Takes every attempt, successful or not, as it ends.
         raw: Whether the exchange with the provider is to be returned, redacted.
         direct_key: The caller's own provider key, to be used in place of ours. Empty: none.
+        key_names: Those of our keys that may be used. Empty: all.
     """
 
     deadline: float
@@ -28,6 +29,7 @@ class CallContext:
     record: Callable[[Attempt], None]
     raw: bool = False
     direct_key: str = field(default="", repr=False)
+    key_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

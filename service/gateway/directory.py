@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
 from service.gateway.backend import Backend
+from service.governance.keys import VirtualKey
 from service.providers.base import Profile
 from service.routing.route import WeightedTarget, weighted_order
 
@@ -22,6 +23,7 @@ class Provider:
         profiles: The models that are listed, by name.
         default_profile: What is assumed of models that are not listed; None refuses them.
         concurrency: Most calls that run at a time, those of all requests together; None: no limit.
+        checks_keys: Whether it refuses requests with a wrong key: a vendor does, a server of the operator's may not.
         allow_raw: Whether callers may see the exchange with it.
         always_raw: Whether every answer shows it.
     """
@@ -31,6 +33,7 @@ class Provider:
     profiles: Mapping[str, Profile]
     default_profile: Profile | None = None
     concurrency: int | None = None
+    checks_keys: bool = False
     allow_raw: bool = False
     always_raw: bool = False
 
@@ -69,15 +72,30 @@ class Directory:
         self._unconfigured = unconfigured
         self._draw = draw
 
-    def route(self, model: str, fallbacks: Sequence[str]) -> tuple[Target, ...]:
+    def route(self, model: str, fallbacks: Sequence[str], key: VirtualKey | None = None) -> tuple[Target, ...]:
         """The targets to try, in order: those of ``model``, then those of each fallback.
 
+        Args:
+            key: Leaves out what it may not use of an alias or of the providers that have a model, and puts the rest
+                in an order drawn by its weights, if it has any. None: everything may be used.
+
         Raises:
-            GatewayError: NOT_FOUND ``model_not_found`` for a name that means nothing here, listing what exists.
+            GatewayError: NOT_FOUND ``model_not_found`` for a name that means nothing here, listing what exists;
+                PERMISSION_DENIED for a name of which nothing may be used.
         """
-        targets = list(self._targets(model or self.default_route, "model"))
+        targets = list(self._allowed(model or self.default_route, "model", key))
+        if not targets:
+            assert key is not None, "only a key forbids anything"
+            raise _denied(f"The key {key.name!r} may not use {model or self.default_route!r:.300}.", "model")
+        forbidden = []
         for position, fallback in enumerate(fallbacks):
-            targets.extend(self._targets(fallback, f"fallbacks[{position}]"))
+            allowed = self._allowed(fallback, f"fallbacks[{position}]", key)
+            targets.extend(allowed)
+            if not allowed:
+                forbidden.append(fallback)
+        if forbidden:
+            assert key is not None, "only a key forbids anything"
+            raise _denied(f"The key {key.name!r} may not use the fallbacks {', '.join(forbidden)!s:.600}.", "fallbacks")
         return tuple(targets)
 
     def names_provider(self, model: str) -> bool:
@@ -115,6 +133,22 @@ class Directory:
             )
         return profile
 
+    def _allowed(self, name: str, param: str, key: VirtualKey | None) -> tuple[Target, ...]:
+        """What a name stands for, as far as the key may use it."""
+        targets = self._targets(name, param)
+        if key is None:
+            return targets
+        if name not in self.aliases and "/" not in name:
+            # The name of a model: any provider that has it will do, if not the first.
+            targets = tuple(Target(each.name, name) for each in self.providers.values() if name in each.profiles)
+        allowed = tuple(target for target in targets if key.may_use(target))
+        if "/" in name and name not in self.aliases:
+            return allowed
+        if key.weights:
+            weighted = [WeightedTarget(target, key.weights.get(target.provider, 0.0)) for target in allowed]
+            return weighted_order(weighted, self._draw)
+        return allowed if name in self.aliases else allowed[:1]
+
     def _targets(self, name: str, param: str) -> tuple[Target, ...]:
         alias = self.aliases.get(name)
         if alias is not None:
@@ -149,3 +183,8 @@ class Directory:
             code="model_not_found",
             param=param,
         )
+
+
+def _denied(message: str, param: str) -> GatewayError:
+    code = "fallback_not_allowed" if param == "fallbacks" else "model_not_allowed"
+    return GatewayError(ErrorKind.PERMISSION_DENIED, message, code=code, param=param, may_have_run=False)

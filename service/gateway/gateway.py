@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
+from service.gateway.admission import Admission
 from service.gateway.attempt import Source, TargetRunner
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptFailed, AttemptStarted, Emit, Outcome, ignore
+from service.gateway.events import AttemptStarted, Emit, Outcome, ignore
 from service.gateway.finishing import Finisher
 from service.gateway.record import Record
+from service.governance.callers import ANYBODY, Caller
+from service.governance.rates import Standing
 from service.imaging.inspect import ImageLimits, inspect
 from service.routing.route import Route, RoutePolicy, Try
 from service.routing.rules import DEADLINE_EXCEEDED
@@ -35,11 +38,15 @@ class Surroundings:
         deadline: The event loop's time at which the caller stops waiting.
         base_url: Where the caller reached us, for links to results.
         direct_key: The caller's own key for the primary provider. Empty: none.
+        caller: Who is calling, with what that one may do.
+        told: Is told how the caller stands with a request limit, where there is one.
     """
 
     deadline: float
     base_url: str
     direct_key: str = field(default="", repr=False)
+    caller: Caller = ANYBODY
+    told: Callable[[Standing], None] = lambda _: None
 
 
 class Gateway:
@@ -48,6 +55,7 @@ class Gateway:
     Args:
         fetch: Downloads the image behind a URL that the caller chose.
         policy: What the operator decides about going from one target to the next.
+        admission: Checks what a caller may do. None: every caller may do everything.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class Gateway:
         limits: ImageLimits,
         fetch: FetchImage,
         policy: RoutePolicy,
+        admission: Admission | None = None,
     ) -> None:
         self._directory = directory
         self._runner = runner
@@ -66,6 +75,7 @@ class Gateway:
         self._limits = limits
         self._fetch = fetch
         self._policy = policy
+        self._admission = admission or Admission(directory)
 
     async def create(self, request: VariationRequest, surroundings: Surroundings, emit: Emit = ignore) -> Outcome:
         """Makes the variations that ``request`` asks for, and ends by the deadline whatever a backend does.
@@ -78,8 +88,15 @@ class Gateway:
                 ran out. What there is when only some of the images could be made is returned with a warning.
         """
         started = time.monotonic()
-        targets = self._directory.route(request.model, request.fallbacks)
+        targets = self._admission.route(request, surroundings.caller)
         record = Record(request, self._finisher.bound_to(request, surroundings.base_url), emit)
+        async with self._admission.admitted(request, targets, surroundings.caller, record, surroundings.told):
+            await self._fill(targets, record, surroundings, emit)
+        assert record.made_by is not None, "no error means that every image was made"
+        return self._outcome(request, record, record.made_by, started)
+
+    async def _fill(self, targets: tuple[Target, ...], record: Record, surroundings: Surroundings, emit: Emit) -> None:
+        """Makes what can be made before the deadline; GatewayError when that is nothing, a warning when not all."""
         try:
             async with asyncio.timeout_at(surroundings.deadline) as patience:
                 error = await self._make(targets, record, surroundings, emit)
@@ -87,14 +104,13 @@ class Gateway:
             if not patience.expired():
                 raise
             record.ran_out_of_time()
-            error = GatewayError(ErrorKind.TIMEOUT, "", code=DEADLINE_EXCEEDED)
+            error = GatewayError(ErrorKind.TIMEOUT, "The request's time ran out.", code=DEADLINE_EXCEEDED)
+            _tell_failure(record, error, None, emit)
         if error is not None:
             error = _explained(error, record)
             if record.made_by is None:
                 raise error
-            record.warn(f"Only {len(record.images)} of {request.n} images could be made: {error.message}")
-        assert record.made_by is not None, "no error means that every image was made"
-        return self._outcome(request, record, record.made_by, started)
+            record.warn(f"Only {len(record.images)} of {record.request.n} images could be made: {error.message}")
 
     async def _make(
         self, targets: tuple[Target, ...], record: Record, surroundings: Surroundings, emit: Emit
@@ -113,14 +129,18 @@ class Gateway:
             record.begin(step.index, target)
             emit(AttemptStarted(target, step.index))
             error = await self._runner.run(
-                target, source, record, deadline=deadline, direct_key=direct_key if step.index == 0 else ""
+                target,
+                source,
+                record,
+                deadline=deadline,
+                direct_key=direct_key if step.index == 0 else "",
+                key_names=surroundings.caller.key_names(target.provider),
             )
             if error is None:
                 return None
             route = route.failed(error)
             step = route.next()
-            following = step.target if isinstance(step, Try) else None
-            emit(AttemptFailed(record.last_attempt(target, begun, error), error.message, following))
+            _tell_failure(record, error, step.target if isinstance(step, Try) else None, emit)
         return step.error
 
     def _outcome(
@@ -145,6 +165,12 @@ class Gateway:
             raw_request=record.raw_request,
             raw_response=record.raw_response,
         )
+
+
+def _tell_failure(record: Record, error: GatewayError, next_target: Target | None, emit: Emit) -> None:
+    event = record.failure(error, next_target)
+    if event is not None:
+        emit(event)
 
 
 def _for_backends(deadline: float) -> float:

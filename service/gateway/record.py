@@ -10,7 +10,7 @@ from typing import Any
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Target, Usage, VariationRequest
 from service.gateway.backend import CallReport
-from service.gateway.events import Emit, FinishedImage
+from service.gateway.events import AttemptFailed, Emit, FinishedImage
 from service.providers.base import ProducedImage
 
 Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
@@ -38,9 +38,15 @@ class Record:
         self.raw_response: Any = None
         self.made_by: tuple[int, Target] | None = None
         self._current: tuple[int, Target] | None = None
+        self._begun = 0.0
         self._attempts_before = 0
         self._finish = finish
         self._emit = emit
+
+    @property
+    def target(self) -> Target | None:
+        """The target that is being tried, or was tried last; None before the first."""
+        return self._current[1] if self._current else None
 
     @property
     def missing(self) -> list[int]:
@@ -62,6 +68,7 @@ class Record:
     def begin(self, place: int, target: Target) -> None:
         """From now on, images and attempts are those of ``target``, at ``place`` in the route."""
         self._current = (place, target)
+        self._begun = time.monotonic()
         self._attempts_before = len(self.attempts)
 
     async def keep(self, index: int, produced: ProducedImage) -> None:
@@ -101,29 +108,31 @@ class Record:
         self.attempts[place] = dataclasses.replace(attempt, outcome=error.kind.value)
 
     def ran_out_of_time(self) -> None:
-        """Notes that time ran out for the current target, whether it said so itself or was stopped."""
-        if self._current is None:
-            return
-        own = self.attempts[self._attempts_before :]
+        """Notes that the current target's attempts which were stopped were stopped because time ran out."""
         stopped, late = ErrorKind.CANCELLED.value, ErrorKind.TIMEOUT.value
+        own = self.attempts[self._attempts_before :]
         self.attempts[self._attempts_before :] = [
             dataclasses.replace(attempt, outcome=late) if attempt.outcome == stopped else attempt for attempt in own
         ]
-        if not own:
+        if not own and self._current is not None:
             _, target = self._current
-            self.attempts.append(Attempt(target.provider, target.model, "", 0, late))
+            self.attempts.append(Attempt(target.provider, target.model, "", self._elapsed_ms(), late))
 
-    def last_attempt(self, target: Target, begun: float, error: GatewayError) -> Attempt:
-        """The attempt that stands for the failure of the current target.
+    def failure(self, error: GatewayError, next_target: Target | None) -> AttemptFailed | None:
+        """The event that tells of the current target's failure; None where no target has been begun with."""
+        if self._current is None:
+            return None
+        return AttemptFailed(self._last_attempt(self._current[1], error), error.message, next_target)
 
-        Args:
-            begun: The monotonic time at which the target was begun with.
-        """
+    def _last_attempt(self, target: Target, error: GatewayError) -> Attempt:
+        """The attempt that stands for the failure of the current target."""
         for attempt in reversed(self.attempts[self._attempts_before :]):
             if attempt.outcome == error.kind.value:
                 return attempt
-        elapsed_ms = round((time.monotonic() - begun) * 1000)
-        return Attempt(target.provider, target.model, "", elapsed_ms, error.kind.value, error.upstream_status)
+        return Attempt(target.provider, target.model, "", self._elapsed_ms(), error.kind.value, error.upstream_status)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._begun) * 1000)
 
     def tried(self) -> str:
         """The attempts so far as a phrase, such as ``openai/gpt-image-2 (rate_limited), local/vary (timeout)``."""

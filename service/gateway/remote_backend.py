@@ -42,6 +42,8 @@ class RemoteBackend:
         if context.direct_key:
             key = Credential(DIRECT_KEY_NAME, context.direct_key)
             upstream = dataclasses.replace(upstream, credentials=Credentials.only(key))
+        elif context.key_names:
+            upstream = dataclasses.replace(upstream, credentials=upstream.credentials.limited_to(context.key_names))
         now = asyncio.get_running_loop().time
         resting = self._breakers.admit(target, now())
         if resting is not None:

@@ -38,6 +38,10 @@ class Caller:
     direct_key: str = field(default="", repr=False)
     confined: bool = False
 
+    def key_names(self, provider: str) -> frozenset[str]:
+        """Names of the provider's configured keys that its requests may use. Empty: all."""
+        return frozenset(self.key.provider_keys.get(provider, ())) if self.key else frozenset()
+
     @property
     def accounts(self) -> tuple[Account, ...]:
         """The budgets that its requests are charged to."""

@@ -40,6 +40,10 @@ class Credentials:
         """Just this one key, for all models."""
         return cls([WeightedCredential(credential)])
 
+    def limited_to(self, names: Collection[str]) -> Credentials:
+        """Only the keys of these names. They rest together with the same keys here."""
+        return _Limited(self, frozenset(names))
+
     def __repr__(self) -> str:
         return f"Credentials({', '.join(self._by_name)})"
 
@@ -63,3 +67,25 @@ class Credentials:
     def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
         """For each key's name its rests, by model ("" for all); empty when it can be used freely."""
         return self._ring.snapshot(now)
+
+
+class _Limited(Credentials):
+    """Some of the keys of another instance, which remembers their rests."""
+
+    def __init__(self, whole: Credentials, names: frozenset[str]) -> None:
+        self._whole = whole
+        self._names = names
+        self._by_name = {name: key for name, key in whole._by_name.items() if name in names}
+
+    def choose(self, model: str, now: float, draw: float, avoid: Collection[str] = ()) -> Credential | None:
+        if not len(self._whole):
+            return None
+        whole = self._whole._ring
+        ring = KeyRing(tuple(key for key in whole.keys if key.name in self._names), whole.rests)
+        return self._by_name[ring.choose(model, now, draw, avoid).name]
+
+    def rest(self, credential: Credential, until: float, reason: ErrorKind, now: float, model: str = "") -> None:
+        self._whole.rest(credential, until, reason, now, model)
+
+    def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
+        return {name: rests for name, rests in self._whole.snapshot(now).items() if name in self._names}

@@ -1,0 +1,129 @@
+"""The step before any provider is asked: where the caller's request may go, how often, and for how much."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import Target, VariationRequest
+from service.gateway.directory import Directory
+from service.gateway.record import Record
+from service.governance.callers import Caller
+from service.governance.governor import Governor
+from service.governance.rates import Standing
+from service.providers.pricing import estimated_usd
+from service.routing.rules import DEADLINE_EXCEEDED
+
+
+class Admission:
+    """Lets requests in.
+
+    Args:
+        governor: Keeps rate limits and budgets; None where there are none to keep.
+    """
+
+    def __init__(self, directory: Directory, governor: Governor | None = None) -> None:
+        self._directory = directory
+        self._governor = governor
+
+    def route(self, request: VariationRequest, caller: Caller) -> tuple[Target, ...]:
+        """The targets to try, in order, all of which the caller may use.
+
+        Raises:
+            GatewayError: NOT_FOUND for a name that means nothing here; PERMISSION_DENIED where the caller may not use
+                the model, or one of the fallbacks, which are named.
+        """
+        if caller.confined:
+            return self._confined_route(request)
+        return self._directory.route(request.model, request.fallbacks, caller.key)
+
+    @contextlib.asynccontextmanager
+    async def admitted(
+        self,
+        request: VariationRequest,
+        targets: tuple[Target, ...],
+        caller: Caller,
+        record: Record,
+        told: Callable[[Standing], None],
+    ) -> AsyncIterator[None]:
+        """Around the work on a request: its estimated cost is reserved before and settled after.
+
+        What failed is refunded, but for calls that had come to an end with images by then. Work that was cut short,
+        because the caller left or ran out of time, may be billed all the same: there the estimate stays.
+
+        Raises:
+            GatewayError: As ``Governor.admit``; PERMISSION_DENIED ``price_unknown`` for a model whose price is not
+                known, asked for by a caller with a budget.
+        """
+        if self._governor is None or not (caller.rates or caller.accounts):
+            yield
+            return
+        estimate_usd = self._estimate(request, targets) if caller.accounts else 0.0
+        admission = await self._governor.admit(caller, images=request.n, estimate_usd=estimate_usd, told=told)
+        cost_usd: float | None = None
+        try:
+            yield
+            cost_usd = record.cost_usd
+        except GatewayError as error:
+            cost_usd = self._cost_when_cut_short(record) if error.code == DEADLINE_EXCEEDED else record.cost_usd or 0.0
+            raise
+        except BaseException:
+            cost_usd = self._cost_when_cut_short(record)
+            raise
+        finally:
+            await self._governor.settle(admission, cost_usd)
+
+    def _cost_when_cut_short(self, record: Record) -> float | None:
+        target = record.target
+        if target is None or self._directory.profile(target).free:
+            return record.cost_usd or 0.0
+        return None
+
+    def _estimate(self, request: VariationRequest, targets: tuple[Target, ...]) -> float:
+        """What the dearest of the targets would cost: one of them makes the images."""
+        estimates = []
+        for target in targets:
+            try:
+                profile = self._directory.profile(target)
+            except GatewayError:
+                # It is not configured or not there: it fails before it costs anything.
+                continue
+            estimate = estimated_usd(request, profile)
+            if estimate is None:
+                raise GatewayError(
+                    ErrorKind.PERMISSION_DENIED,
+                    f"This key has a budget, and the price of {target} is not known. The operator can set it under "
+                    f"providers.{target.provider}.models.",
+                    code="price_unknown",
+                    param="model",
+                    may_have_run=False,
+                )
+            estimates.append(estimate)
+        return max(estimates, default=0.0)
+
+    def _confined_route(self, request: VariationRequest) -> tuple[Target, ...]:
+        """Of a caller who brought a provider's key and proved nothing to us: just that provider, with that key.
+
+        A wrong key must not open what our own keys or our own machines pay for.
+        """
+        if request.fallbacks:
+            listed = ", ".join(request.fallbacks)
+            raise _denied(
+                f"With a provider's own key there are no fallbacks: {listed:.300} would need a key of this gateway.",
+                "fallback_not_allowed",
+                "fallbacks",
+            )
+        target = self._directory.route(request.model, ())[0]
+        if not self._directory.names_provider(request.model) or not self._directory.provider(target).checks_keys:
+            raise GatewayError(
+                ErrorKind.UNAUTHENTICATED,
+                "The credential is not known here. A provider's own key works for models of that provider only, "
+                "named as provider/model.",
+                may_have_run=False,
+            )
+        return (target,)
+
+
+def _denied(message: str, code: str, param: str) -> GatewayError:
+    return GatewayError(ErrorKind.PERMISSION_DENIED, message, code=code, param=param, may_have_run=False)
