@@ -131,7 +131,8 @@ async def running(config: Config) -> AsyncIterator[int]:
 
         server = grpc.aio.server(options=_server_options(config))
         health = HealthServicer()
-        _register(server, gateway, directory, warnings, links, calls, health)
+        variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
+        _register(server, variations, directory, warnings, links, calls, health)
         port = _bind(server, config)
         sweeping = asyncio.create_task(_sweep_for_ever(store))
         stack.callback(sweeping.cancel)
@@ -180,14 +181,13 @@ def _server_options(config: Config) -> list[tuple[str, int]]:
 
 def _register(
     server: grpc.aio.Server,
-    gateway: Gateway,
+    variations: Variations,
     directory: Directory,
     warnings: Mapping[Target, Sequence[str]],
     links: Links,
     calls: Calls,
     health: HealthServicer,
 ) -> None:
-    variations = Variations(gateway, calls)
     image_variation_service_pb2_grpc.add_ImageVariationServiceServicer_to_server(
         ImageVariationServicer(variations), server
     )

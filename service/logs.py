@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -25,7 +26,11 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode("utf-8")
+        try:
+            return orjson.dumps(line, default=str).decode("utf-8")
+        except TypeError:
+            # Half surrogates and numbers of more than 64 bits: slower, but no line is lost over them.
+            return json.dumps(line, default=str)
 
 
 def configure(level: str) -> None:

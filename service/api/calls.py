@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import re
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from service.api.status import LONGEST_MESSAGE, STATUS, internal_error, trailers
+from service.api.status import STATUS, internal_error, short_message, trailers
 from service.core.errors import ErrorKind, GatewayError, invalid
+from service.routing.rules import DEADLINE_EXCEEDED
 
 access_log = logging.getLogger("service.access")
 _error_log = logging.getLogger("service.error")
@@ -32,6 +33,9 @@ REQUEST_ID_HEADER = "x-request-id"
 TIMEOUT_HEADER = "x-request-timeout-ms"
 RAW_HEADER = "x-raw"
 
+# Seconds kept back from the caller's deadline for the answer's way.
+_ANSWER_S = 0.1
+
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -41,17 +45,19 @@ class Call:
     """One call from its arrival to its answer.
 
     Attributes:
+        begun: The event loop's time at which it arrived.
         deadline: The event loop's time at which its answer is of no more use.
         transcoded: Whether it came through Envoy's JSON side.
         base_url: Where the caller reached us, for links.
         direct_key: The caller's own provider key, where the operator allows such. Empty: none.
         headers: Response headers, sent with the answer whether it succeeds or fails.
         log: Further fields of its log line.
+        outcome: ``success``, ``cancelled``, or the code of the error it was answered with.
     """
 
     id: str
     method: str
-    arrived: float
+    begun: float
     deadline: float
     transcoded: bool
     base_url: str
@@ -59,6 +65,17 @@ class Call:
     direct_key: str = field(default="", repr=False)
     headers: dict[str, str] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
+    outcome: str = "success"
+
+    @property
+    def work_deadline(self) -> float:
+        """The deadline of the work: a little earlier, so that its answer is there before the caller's timer ends."""
+        return self.deadline - min(_ANSWER_S, 0.1 * max(0.0, self.deadline - self.begun))
+
+    def failed(self, error: GatewayError) -> None:
+        """Notes the error that it is answered with, for the log line."""
+        self.outcome = error.code or STATUS[error.kind].code
+        self.log["error"] = error.kind.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,48 +102,45 @@ class Calls:
     async def unary(self, method: str, context: Context, handler: Callable[[Call], Awaitable[Response]]) -> Response:
         """Answers with what ``handler`` returns, or with the status of the GatewayError it raises."""
         call, error = self._begin(method, context)
-        try:
+        with _logged(call):
             if error is None:
-                async with asyncio.timeout_at(call.deadline):
-                    response = await handler(call)
-                await context.send_initial_metadata(tuple(call.headers.items()))
-                _log(call, "success")
-                return response
-        except asyncio.CancelledError:
-            _log(call, "cancelled")
-            raise
-        except Exception as caught:
-            error = _as_gateway_error(caught, call)
-        assert error is not None
-        return await _fail(context, call, error)
+                try:
+                    async with asyncio.timeout_at(call.deadline):
+                        response = await handler(call)
+                    await context.send_initial_metadata(tuple(call.headers.items()))
+                    return response
+                except Exception as caught:
+                    error = told(caught, call)
+            return await _fail(context, call, error)
 
     async def stream(
-        self, method: str, context: Context, handler: Callable[[Call], AsyncIterator[Response]]
-    ) -> AsyncIterator[Response]:
-        """Passes on what ``handler`` yields; headers go out with the first message, failures as a status."""
+        self, method: str, context: Context, handler: Callable[[Call], AsyncGenerator[Response, None]]
+    ) -> AsyncGenerator[Response, None]:
+        """Passes on what ``handler`` yields; headers go out with the first message, failures as a status.
+
+        However this ends, the handler has ended before it.
+        """
         call, error = self._begin(method, context)
-        begun = False
-        try:
+        with _logged(call):
             if error is None:
-                async with asyncio.timeout_at(call.deadline):
-                    async for message in handler(call):
-                        if not begun:
-                            await context.send_initial_metadata(tuple(call.headers.items()))
-                            begun = True
-                        yield message
-                _log(call, "success")
-                return
-        except (asyncio.CancelledError, GeneratorExit):
-            _log(call, "cancelled")
-            raise
-        except Exception as caught:
-            error = _as_gateway_error(caught, call)
-        assert error is not None
-        await _fail(context, call, error)
+                try:
+                    async with contextlib.aclosing(handler(call)) as messages:
+                        begun = False
+                        # The time a caller takes to read is not the handler's, and must not be interrupted: the
+                        # interruption would hit gRPC's own code, which then sends no status at all.
+                        while (message := await _next(messages, call.deadline)) is not None:
+                            if not begun:
+                                await context.send_initial_metadata(tuple(call.headers.items()))
+                                begun = True
+                            yield message
+                    return
+                except Exception as caught:
+                    error = told(caught, call)
+            await _fail(context, call, error)
 
     def _begin(self, method: str, context: Context) -> tuple[Call, GatewayError | None]:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        arrived = time.monotonic()
+        now = asyncio.get_running_loop().time()
         error: GatewayError | None = None
         budget = self._settings.longest_s
         remaining = context.time_remaining()
@@ -141,8 +155,8 @@ class Calls:
         call = Call(
             id=request_id,
             method=method,
-            arrived=arrived,
-            deadline=asyncio.get_running_loop().time() + budget,
+            begun=now,
+            deadline=now + budget,
             transcoded=transcoded,
             base_url=self._base_url(metadata),
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
@@ -188,34 +202,41 @@ def _timeout_s(text: str | None) -> float | None:
     return int(text) / 1000
 
 
-def _as_gateway_error(caught: Exception, call: Call) -> GatewayError:
-    if isinstance(caught, GatewayError):
+def told(caught: Exception, call: Call) -> GatewayError:
+    """What the caller is told of an exception. A bug goes to the log with everything, to the caller with its id."""
+    if isinstance(caught, GatewayError) and caught.kind is not ErrorKind.INTERNAL:
         return caught
     if isinstance(caught, TimeoutError):
-        return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request is over.")
+        return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request ran out.", code=DEADLINE_EXCEEDED)
     _error_log.error("a bug, request %s", call.id, exc_info=caught)
-    return internal_error(call.id)
+    error = internal_error(call.id)
+    error.code = caught.code if isinstance(caught, GatewayError) else ""
+    return error
+
+
+async def _next(messages: AsyncGenerator[Response, None], deadline: float) -> Response | None:
+    """The next message, or None after the last."""
+    async with asyncio.timeout_at(deadline):
+        return await anext(messages, None)
 
 
 async def _fail(context: Context, call: Call, error: GatewayError) -> NoReturn:
-    row = STATUS[error.kind]
-    _log(call, error.code or row.code)
+    call.failed(error)
     # Initial metadata is left unsent: a trailers-only answer carries all of this as its headers.
     metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded))
-    await context.abort(row.grpc_code, error.message[:LONGEST_MESSAGE], metadata)
+    await context.abort(STATUS[error.kind].grpc_code, short_message(error), metadata)
     raise AssertionError("abort() always raises")
 
 
-def _log(call: Call, outcome: str) -> None:
-    access_log.info(
-        "request",
-        extra={
-            "fields": {
-                "id": call.id,
-                "method": call.method,
-                **call.log,
-                "outcome": outcome,
-                "milliseconds": round((time.monotonic() - call.arrived) * 1000),
-            }
-        },
-    )
+@contextlib.contextmanager
+def _logged(call: Call) -> Iterator[None]:
+    """Writes the one log line of a call, however it ends."""
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        call.outcome = "cancelled"
+        raise
+    finally:
+        milliseconds = round((asyncio.get_running_loop().time() - call.begun) * 1000)
+        fields = {"id": call.id, "method": call.method, **call.log, "outcome": call.outcome}
+        access_log.info("request", extra={"fields": {**fields, "milliseconds": milliseconds}})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
+from google.protobuf.message import DecodeError
 from imagevariations.v1 import image_variation_pb2 as pb
 from imagevariations.v1 import model_service_pb2
 
@@ -50,20 +51,28 @@ def fields_from_message(message: pb.CreateImageVariationRequest) -> Fields:
 
 
 def plain(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """A Struct as plain Python values; whole numbers, which it holds as doubles, become integers again."""
-    value = _with_integers(json_format.MessageToDict(struct))
-    assert isinstance(value, dict)
-    return value
+    """A Struct as plain Python values; whole numbers, which it holds as doubles, become integers again.
+
+    Not by way of ``json_format``, which fails on NaN, and on Values in which nothing is set.
+    """
+    return {name: _plain_value(value) for name, value in struct.fields.items()}
 
 
-def _with_integers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_integers(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_integers(inner) for inner in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
+def _plain_value(value: struct_pb2.Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [_plain_value(inner) for inner in value.list_value.values]
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) < 2**53 else number
+        case _:
+            return None
 
 
 def response_message(outcome: Outcome, *, with_images: bool = True) -> pb.CreateImageVariationResponse:
@@ -150,10 +159,32 @@ def _extra_fields(outcome: Outcome) -> pb.ExtraFields:
     )
     if outcome.cost_usd is not None:
         extra.cost_usd = outcome.cost_usd
-    for field, raw in ((extra.raw_request, outcome.raw_request), (extra.raw_response, outcome.raw_response)):
+    for name, raw in (("raw_request", outcome.raw_request), ("raw_response", outcome.raw_response)):
         if raw is not None:
-            json_format.ParseDict(raw, field)
+            shown = _shown_raw(raw)
+            if shown is None:
+                extra.warnings.append(f"{name} was left out: it holds something that cannot be passed on as JSON.")
+            else:
+                getattr(extra, name).CopyFrom(shown)
     return extra
+
+
+def _shown_raw(raw: Any) -> struct_pb2.Value | None:
+    """Any JSON value as a message; None where it has no such form, or one that clients would not parse.
+
+    The images are paid for: they must not be lost over what was only asked for besides them.
+    """
+    value = struct_pb2.Value()
+    try:
+        json_format.ParseDict(raw, value)
+        # Parsers stop at a depth of 100 messages, and one level of JSON is up to three of them.
+        answer = pb.CreateImageVariationResponse(extra_fields=pb.ExtraFields(raw_response=value))
+        pb.StreamImageVariationResponse.FromString(
+            pb.StreamImageVariationResponse(completed=answer).SerializeToString()
+        )
+    except (ValueError, OverflowError, RecursionError, json_format.ParseError, DecodeError):
+        return None
+    return value
 
 
 def _attempt_message(attempt: Attempt) -> pb.Attempt:
@@ -169,16 +200,21 @@ def _attempt_message(attempt: Attempt) -> pb.Attempt:
 
 def _usage_message(usage: Usage) -> pb.Usage:
     return pb.Usage(
-        input_tokens=usage.input_tokens,
+        input_tokens=_count(usage.input_tokens),
         input_tokens_details=pb.TokensDetails(
-            image_tokens=usage.input_image_tokens, text_tokens=usage.input_text_tokens
+            image_tokens=_count(usage.input_image_tokens), text_tokens=_count(usage.input_text_tokens)
         ),
-        total_tokens=usage.total_tokens,
-        output_tokens=usage.output_tokens,
+        total_tokens=_count(usage.total_tokens),
+        output_tokens=_count(usage.output_tokens),
         output_tokens_details=pb.TokensDetails(
-            image_tokens=usage.output_image_tokens, text_tokens=usage.output_text_tokens
+            image_tokens=_count(usage.output_image_tokens), text_tokens=_count(usage.output_text_tokens)
         ),
     )
+
+
+def _count(number: int) -> int:
+    """A provider's number, or a sum of them, in the range of the field: it must not cost the answer."""
+    return min(max(number, 0), 2**32 - 1)
 
 
 def models_message(

@@ -25,11 +25,19 @@ _TEXT_NAMES = frozenset(
 _NUMBER_NAMES = frozenset({"n", "seed", "strength"})
 _SINGLE_NAMES = _TEXT_NAMES | _NUMBER_NAMES | {"provider_options"}
 _LIST_NAMES = frozenset({"fallbacks", "fallbacks[]"})
-_INDEXED_FALLBACK = re.compile(r"fallbacks\[(\d{0,3})\](?:\[(\w+)\])?")
+_INDEXED_FALLBACK = re.compile(r"fallbacks\[([0-9]{0,3})\](?:\[(\w{1,64})\])?", re.ASCII)
+# Whatever else starts like this was meant to be one of these, and they change what is done: not to be ignored.
+_STRUCTURED_NAME = re.compile(r"(fallbacks|provider_options)[^A-Za-z0-9_]")
 _OPTION_PATH = re.compile(r"provider_options((?:\[[^\[\]]{1,128}\]){1,8})")
 
-_WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})")
-_DECIMAL_NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,20})?")
+# Not \d, which takes the digits of every script.
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_DECIMAL_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,20})?")
+
+_STRUCTURED_FORMS = {
+    "fallbacks": "write fallbacks[0][model], fallbacks[][model] or fallbacks[]",
+    "provider_options": "write provider_options[openai][moderation], or one field with a JSON object",
+}
 
 Number = TypeVar("Number", int, float)
 
@@ -140,7 +148,11 @@ def _collect(collected: _Collected, name: str, data: bytes) -> None:
     elif indexed := _INDEXED_FALLBACK.fullmatch(name):
         _collect_fallback(collected, name, indexed.group(1), indexed.group(2), _decoded(name, data))
     elif path := _OPTION_PATH.fullmatch(name):
-        _collect_option(collected.options, name, path.group(1)[1:-1].split("]["), _decoded(name, data))
+        option = _decoded("provider_options", data)
+        _collect_option(collected.options, name, path.group(1)[1:-1].split("]["), option)
+    elif structured := _STRUCTURED_NAME.match(name):
+        param = structured.group(1)
+        raise invalid(param, f"The field name {name[:80]!r} cannot be understood: {_STRUCTURED_FORMS[param]}.")
     else:
         # The name is the caller's own, but it goes into a header-sized place: keep it short and printable.
         collected.unknown.append(repr(name[:64]))
@@ -148,11 +160,15 @@ def _collect(collected: _Collected, name: str, data: bytes) -> None:
 
 def _decoded(name: str, data: bytes) -> str:
     if len(data) > LARGEST_TEXT_BYTES and name != "image_url":
-        raise invalid(name, f"{name[:64]} may have at most {LARGEST_TEXT_BYTES} bytes.")
+        raise invalid(name, f"{name} may have at most {LARGEST_TEXT_BYTES} bytes.", code=_code_of(name))
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise invalid(name, f"{name[:64]} must be text in UTF-8.") from None
+        raise invalid(name, f"{name} must be text in UTF-8.", code=_code_of(name)) from None
+
+
+def _code_of(name: str) -> str:
+    return f"invalid_{name.partition('[')[0]}"
 
 
 def _number(
@@ -246,10 +262,10 @@ def _collect_option(options: dict[str, Any], name: str, path: list[str], text: s
     for key in path[:-1]:
         inner = place.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise invalid("provider_options", f"{name[:200]} is given both as a value and as an object.")
+            raise invalid("provider_options", f"{name[:200]!r} is given both as a value and as an object.")
         place = inner
     if path[-1] in place:
-        raise invalid("provider_options", f"{name[:200]} may be given only once.", code="duplicate_field")
+        raise invalid("provider_options", f"{name[:200]!r} may be given only once.", code="duplicate_field")
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -13,8 +14,11 @@ from google.rpc import error_details_pb2, status_pb2
 from service.core.errors import ErrorKind, GatewayError
 
 ERROR_DOMAIN = "imagevariations.v1"
-# Envoy and gRPC bound headers and trailers; a long message would take the whole answer with it.
 LONGEST_MESSAGE = 1500
+# gRPC drops a whole answer whose metadata exceeds 8 KB, and percent-encodes the message there: one Chinese character
+# takes nine bytes. The message is in it once so and, in base64, twice more.
+MOST_MESSAGE_BYTES = 1800
+_NOT_ENCODED = "".join(chr(code) for code in range(32, 127) if chr(code) != "%")
 
 ENVELOPE_HEADER = "x-error-envelope"
 HTTP_STATUS_HEADER = "x-http-status"
@@ -61,11 +65,30 @@ def internal_error(request_id: str) -> GatewayError:
     return GatewayError(ErrorKind.INTERNAL, f"Something went wrong on our side. The request id is {request_id}.")
 
 
+def short_message(error: GatewayError) -> str:
+    """The message as gRPC metadata can carry it."""
+    text = _message(error)
+    if len(quote(text, safe=_NOT_ENCODED)) <= MOST_MESSAGE_BYTES:
+        return text
+    size, kept = len(quote("…")), 0
+    for character in text:
+        size += len(quote(character, safe=_NOT_ENCODED))
+        if size > MOST_MESSAGE_BYTES:
+            break
+        kept += 1
+    return text[:kept] + "…"
+
+
+def _message(error: GatewayError) -> str:
+    """The message, not too long, and with nothing in it that has no UTF-8 form."""
+    return error.message[:LONGEST_MESSAGE].encode("utf-8", "replace").decode("utf-8")
+
+
 def error_fields(error: GatewayError) -> dict[str, str | None]:
     """OpenAI's error object for ``error``: message, type, code and param, the last None where no field is at fault."""
     row = STATUS[error.kind]
     return {
-        "message": error.message[:LONGEST_MESSAGE],
+        "message": _message(error),
         "type": row.type,
         "code": error.code or row.code,
         "param": error.param or None,
@@ -101,9 +124,7 @@ def _rich_status(error: GatewayError, row: Row) -> status_pb2.Status:
         )
     ]
     if error.param:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.param, description=error.message[:LONGEST_MESSAGE]
-        )
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.param, description=short_message(error))
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
@@ -114,7 +135,7 @@ def _rich_status(error: GatewayError, row: Row) -> status_pb2.Status:
         holder = any_pb2.Any()
         holder.Pack(detail)
         packed.append(holder)
-    return status_pb2.Status(code=code, message=error.message[:LONGEST_MESSAGE], details=packed)
+    return status_pb2.Status(code=code, message=short_message(error), details=packed)
 
 
 def _param(error: GatewayError) -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.errors import invalid
+from service.core.errors import GatewayError, invalid
 from service.core.values import ImageFormat, ResponseFormat, Size, VariationRequest
 
 SIZES = ("256x256", "512x512", "1024x1024", "1792x1024", "1024x1792", "1536x1024", "1024x1536")
@@ -19,6 +20,8 @@ LONGEST_PROMPT = 32_000
 LONGEST_USER = 256
 LONGEST_WORD = 64
 LONGEST_URL = 8192
+DEEPEST_OPTIONS = 32
+LARGEST_OPTION = 2**63 - 1
 # A data URL carries the image itself; the body limit bounds it.
 DATA_URL_PREFIX = "data:"
 
@@ -153,7 +156,7 @@ def _strength(value: float | None) -> float | None:
 
 
 def _url(text: str) -> str:
-    if text and not text.startswith(DATA_URL_PREFIX):
+    if text[: len(DATA_URL_PREFIX)].lower() != DATA_URL_PREFIX:
         _text("image_url", text, LONGEST_URL)
     return text
 
@@ -161,11 +164,12 @@ def _url(text: str) -> str:
 def _text(param: str, value: str, longest: int, *, lines: bool = False, code: str = "") -> str:
     if len(value) > longest:
         raise invalid(param, f"{param} may have at most {longest} characters, not {len(value)}.", code=code)
-    # Control characters would forge log lines and headers; a prompt may have line breaks and tabs.
+    # Control characters would forge log lines and headers; half surrogates have no UTF-8 form and end in an error
+    # wherever they are sent. A prompt may have line breaks and tabs.
     if not value.isprintable() and any(
-        (ord(character) < 32 and not (lines and character in "\n\r\t")) or ord(character) == 127 for character in value
+        unicodedata.category(character) in ("Cc", "Cs") and not (lines and character in "\n\r\t") for character in value
     ):
-        raise invalid(param, f"{param} must not contain control characters.", code=code)
+        raise invalid(param, f"{param} must not contain control characters or half surrogates.", code=code)
     return value
 
 
@@ -178,11 +182,33 @@ def _fallbacks(entries: Sequence[str]) -> tuple[str, ...]:
 def _provider_options(options: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     for provider, values in options.items():
         if not isinstance(values, Mapping):
-            raise invalid(
-                "provider_options",
-                f"provider_options.{provider:.80} must be an object of options for that provider.",
-            )
+            raise _wrong_options(f"provider_options.{_shown(provider)} must be an object of options for that provider")
+    _check_json(options, 0)
     return options
+
+
+def _check_json(value: object, depth: int) -> None:
+    """Refuses what cannot be sent on as JSON, although a Struct or a lenient parser lets it through."""
+    if depth > DEEPEST_OPTIONS:
+        raise _wrong_options(f"provider_options may be nested at most {DEEPEST_OPTIONS} deep")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_json(name, depth + 1)
+            _check_json(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_json(inner, depth + 1)
+    elif isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise _wrong_options("provider_options holds half a surrogate pair, which no UTF-8 text can")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _wrong_options("provider_options holds a number that JSON does not have, or one that is too large")
+    elif isinstance(value, int) and not -LARGEST_OPTION <= value <= LARGEST_OPTION:
+        raise _wrong_options("provider_options holds a whole number of more than 64 bits")
+
+
+def _wrong_options(message: str) -> GatewayError:
+    return invalid("provider_options", f"{message}.")
 
 
 def _shown(text: str) -> str:

@@ -125,7 +125,7 @@ class Gateway:
         route = Route(targets, self._policy)
         step = route.next()
         while isinstance(step, Try):
-            target, begun = step.target, time.monotonic()
+            target = step.target
             record.begin(step.index, target)
             emit(AttemptStarted(target, step.index))
             error = await self._runner.run(

@@ -309,6 +309,8 @@ class TestTimeAndCancellation:
         assert (caught.value.kind, caught.value.code) == (ErrorKind.TIMEOUT, "deadline_exceeded")
         assert caught.value.message.endswith("Tried: fake/m (rate_limited), b/m (timeout).")
         assert hangs.stopped.is_set()
+        assert isinstance(events[-1], AttemptFailed)
+        assert (events[-1].attempt.outcome, events[-1].next_target) == ("timeout", None)
 
     async def test_what_was_made_in_time_is_returned(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(Hangs(after=[RED]))

@@ -1,0 +1,87 @@
+"""The servicers behind a real gRPC server on loopback, over fake backends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from fake_backends import BASE_URL, links, make_gateway
+from imagevariations.v1 import (
+    image_file_service_pb2_grpc,
+    image_variation_form_service_pb2_grpc,
+    image_variation_service_pb2_grpc,
+    model_service_pb2_grpc,
+)
+
+from service.api.calls import Calls, CallSettings, access_log
+from service.api.servicers import (
+    ImageFileServicer,
+    ImageVariationFormServicer,
+    ImageVariationServicer,
+    ModelServicer,
+    Variations,
+)
+from service.gateway.directory import Directory
+from service.gateway.finishing import ImagingPool
+
+Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Serving:
+    """Serves a directory of fakes; the value is a channel to it."""
+
+    @contextlib.asynccontextmanager
+    async def serve(
+        names: Directory, *, longest_s: float = 30.0, allow_direct_keys: bool = False, most_at_a_time: int | None = None
+    ) -> AsyncIterator[grpc.aio.Channel]:
+        pool = ImagingPool(2)
+        calls = Calls(CallSettings(longest_s, BASE_URL, allow_direct_keys))
+        gateway = make_gateway(names, pool, tmp_path / "results")
+        variations = Variations(gateway, calls, pool, most_at_a_time=most_at_a_time)
+        server = grpc.aio.server()
+        image_variation_service_pb2_grpc.add_ImageVariationServiceServicer_to_server(
+            ImageVariationServicer(variations), server
+        )
+        image_variation_form_service_pb2_grpc.add_ImageVariationFormServiceServicer_to_server(
+            ImageVariationFormServicer(variations), server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(names, {}, calls), server)
+        image_file_service_pb2_grpc.add_ImageFileServiceServicer_to_server(
+            ImageFileServicer(links(tmp_path / "results"), calls), server
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield channel
+        finally:
+            await server.stop(None)
+            pool.close()
+
+    return serve
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.fields)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[dict[str, Any]]]:
+    """The fields of each line of the access log."""
+    handler, level = _Lines(), access_log.level
+    access_log.addHandler(handler)
+    access_log.setLevel(logging.INFO)
+    yield handler.lines
+    access_log.removeHandler(handler)
+    access_log.setLevel(level)
