@@ -19,6 +19,7 @@ from service.imaging.inspect import ImageFacts, ImageLimits
 from service.providers.base import ProducedImage, Profile, ProviderCall
 from service.providers.fit import fit
 from service.providers.pricing import cost_usd
+from service.routing.rules import RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,28 @@ class TargetRunner:
         try:
             provider, profile = self._directory.provider(target), self._directory.profile(target)
             parts = await self._prepare(target, provider, profile, source, record, direct_key)
+            # Last, so that a request which never comes to a call cannot use up the one probe of a resting target.
+            resting = provider.backend.admit(target.model)
+            if resting is not None:
+                raise resting
         except GatewayError as error:
             record.failed_before_calling(target, error)
             return error
-        errors = await all_of(
-            self._call(provider, profile, part, record, deadline=deadline, direct_key=direct_key, key_names=key_names)
-            for part in parts
-        )
-        if not record.missing:
-            return None
-        short = GatewayError(ErrorKind.BAD_RESPONSE, "The provider made fewer images than it was asked for.")
-        return next((error for error in errors if error is not None), short)
+        made_before = len(record.images)
+        # Ends a probe that nobody waits for any more; says nothing about the target's health.
+        failure: GatewayError | None = GatewayError(ErrorKind.CANCELLED, "The try was cancelled.")
+        try:
+            errors = await all_of(
+                self._call(
+                    provider, profile, part, record, deadline=deadline, direct_key=direct_key, key_names=key_names
+                )
+                for part in parts
+            )
+            failure = _failure(errors) if record.missing else None
+        finally:
+            # A target that makes images is well, even where one of several calls failed.
+            provider.backend.tried(target.model, None if len(record.images) > made_before else failure)
+        return failure
 
     async def _prepare(
         self,
@@ -176,3 +188,15 @@ class TargetRunner:
         if provider.concurrency is None:
             return contextlib.nullcontext()
         return self._places.setdefault(provider.name, asyncio.Semaphore(provider.concurrency))
+
+
+def _failure(errors: Sequence[GatewayError | None]) -> GatewayError:
+    """The failure that stands for those of all calls of a try.
+
+    One that no further target is to be tried after goes before the others: content that was refused in one call is
+    not shown around because another call had an accident.
+    """
+    failures = [error for error in errors if error is not None]
+    if not failures:
+        return GatewayError(ErrorKind.BAD_RESPONSE, "The provider made fewer images than it was asked for.")
+    return next((error for error in failures if not RULES[error.kind].next_target), failures[0])

@@ -52,6 +52,17 @@ class Backend(Protocol):
         """
         ...
 
+    def admit(self, model: str) -> GatewayError | None:
+        """Why a model is left alone just now; None when it may be tried, with as many calls as that takes.
+
+        Once admitted, the try's end must be reported with ``tried``, exactly once.
+        """
+        ...
+
+    def tried(self, model: str, failure: GatewayError | None) -> None:
+        """Takes the end of a try that was admitted: what it failed with, None when it made images."""
+        ...
+
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:
         """Makes the images of one call, emitting each. Cancelling it stops the work, upstream too.
 

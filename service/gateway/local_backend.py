@@ -83,6 +83,12 @@ class LocalBackend:
             return None
         return GatewayError(ErrorKind.UNAVAILABLE, reason, code="engine_not_installed", may_have_run=False)
 
+    def admit(self, model: str) -> GatewayError | None:  # noqa: ARG002 - nothing that fails here gets better by a rest
+        return None
+
+    def tried(self, model: str, failure: GatewayError | None) -> None:
+        pass
+
     def warm_up(self) -> None:
         """Compiles and loads the engine in the background, where it is installed."""
         if not engine.availability():

@@ -36,37 +36,32 @@ class RemoteBackend:
             return None
         return GatewayError(ErrorKind.UPSTREAM_AUTH, self._needs_key, code="no_provider_key", may_have_run=False)
 
+    def admit(self, model: str) -> GatewayError | None:
+        return self._breakers.admit(self._target(model), asyncio.get_running_loop().time())
+
+    def tried(self, model: str, failure: GatewayError | None) -> None:
+        if failure is None:
+            self._breakers.succeeded(self._target(model))
+        else:
+            self._breakers.failed(self._target(model), failure, asyncio.get_running_loop().time())
+
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:
         upstream = self._upstream
-        target = Target(upstream.endpoint.provider, call.model)
         if context.direct_key:
             key = Credential(DIRECT_KEY_NAME, context.direct_key)
             upstream = dataclasses.replace(upstream, credentials=Credentials.only(key))
         elif context.key_names:
             upstream = dataclasses.replace(upstream, credentials=upstream.credentials.limited_to(context.key_names))
-        now = asyncio.get_running_loop().time
-        resting = self._breakers.admit(target, now())
-        if resting is not None:
-            raise resting
-        # Ends a probe that nobody waits for any more; says nothing about the target's health.
-        verdict: GatewayError | None = GatewayError(ErrorKind.CANCELLED, "The call was cancelled.")
-        try:
-            outcome = await self._executor.run(
-                upstream,
-                call,
-                profile,
-                deadline=context.deadline,
-                record=context.record,
-                emit=context.emit,
-                raw=context.raw,
-            )
-            verdict = None
-        except GatewayError as error:
-            verdict = error
-            raise
-        finally:
-            if verdict is None:
-                self._breakers.succeeded(target)
-            else:
-                self._breakers.failed(target, verdict, now())
+        outcome = await self._executor.run(
+            upstream,
+            call,
+            profile,
+            deadline=context.deadline,
+            record=context.record,
+            emit=context.emit,
+            raw=context.raw,
+        )
         return CallReport(outcome.result, outcome.raw_request, outcome.raw_response)
+
+    def _target(self, model: str) -> Target:
+        return Target(self._upstream.endpoint.provider, model)

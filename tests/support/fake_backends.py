@@ -107,11 +107,18 @@ class FakeBackend:
         self._unavailable = unavailable
         self.calls: list[ProviderCall] = []
         self.contexts: list[CallContext] = []
+        self.tries: list[GatewayError | None] = []
         self.running = 0
         self.most_running = 0
 
     def unavailable(self, *, direct_key: bool = False) -> GatewayError | None:
         return None if direct_key else self._unavailable
+
+    def admit(self, model: str) -> GatewayError | None:
+        return None
+
+    def tried(self, model: str, failure: GatewayError | None) -> None:
+        self.tries.append(failure)
 
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:
         behave = self._behaviours[min(len(self.calls), len(self._behaviours) - 1)]
