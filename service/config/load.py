@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.config import explain
+from service.config.access_checks import check_access
 from service.config.document import MAX_BYTES, Document, read_document
 from service.config.fields import parse_address
 from service.config.models import EMBEDDED_PROVIDER, Config
@@ -162,6 +163,7 @@ def _cross_check(config: Config, document: Document, types: Mapping[str, Provide
     """Checks what one section says of another, and fills in what follows from it."""
     for name, provider in config.providers.items():
         _check_provider(document, name, provider, types)
+    check_access(document, config)
     aliases, errors = Resolver(config, {EMBEDDED_PROVIDER, *config.providers, *types}).resolve()
     for error in errors:
         document.report(document.nearest(error.path) or error.path, str(error))

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
 
+from service.config.access import Name, StateLocation, TeamSettings, TokenSettings, VirtualKeySettings
 from service.config.document import Document
 from service.config.fields import (
     Address,
@@ -27,6 +28,7 @@ from service.config.fields import (
 )
 from service.config.providers import ProviderSettings
 from service.core.values import Target
+from service.governance.authentication import AccessSettings
 from service.routing.route import WeightedTarget
 
 EMBEDDED_PROVIDER = "local"
@@ -210,6 +212,10 @@ class Config(Settings):
         providers: Those in the file (disabled ones too) and those found by their usual environment variables,
             without the embedded engine.
         fall_back_when_rejected: Whether the next target is tried after a provider refused the content.
+        require_auth: Whether a credential is needed. None: as soon as there is any, and on every address that others
+            can reach, unless ``allow_unauthenticated`` says that nobody needs to be known there.
+        state: Where keys, spending and rates are kept. None: in a file in the state directory.
+        on_store_failure: What becomes of requests whose limits cannot be checked because the store is away.
         allowed_image_url_origins: Exempt from the rules for hostile URLs: ``http://127.0.0.1:9000``.
     """
 
@@ -226,6 +232,13 @@ class Config(Settings):
     engine: EngineSettings = EngineSettings()
     results: ResultSettings = ResultSettings()
     state_directory: Annotated[str, Field(min_length=1)] = ".gateway"
+    keys: tuple[VirtualKeySettings, ...] = ()
+    teams: Frozen[Name, TeamSettings] = Field(default_factory=empty)
+    tokens: tuple[TokenSettings, ...] = ()
+    require_auth: bool | None = None
+    allow_unauthenticated: bool = False
+    state: StateLocation | None = None
+    on_store_failure: Literal["refuse", "allow"] = "refuse"
     allow_direct_keys: bool = False
     allow_raw: bool = False
     allowed_image_url_origins: tuple[Origin, ...] = ()
@@ -248,6 +261,31 @@ class Config(Settings):
     def state_path(self) -> Path:
         """The directory for what outlives a restart, absolute. It need not exist yet."""
         return Path(self.state_directory).expanduser().absolute()
+
+    @property
+    def state_location(self) -> Path | str:
+        """Where keys, spending and rates are kept: a file, or the URL of a Redis server."""
+        location = self.state.get_secret_value() if self.state else "governance.sqlite3"
+        return location if "://" in location else self.state_path / Path(location).expanduser()
+
+    @property
+    def only_loopback(self) -> bool:
+        """Whether nothing but this machine can reach the gateway."""
+        return self.listen.grpc.is_loopback and self.listen.http.is_loopback
+
+    @property
+    def access(self) -> AccessSettings:
+        """What is configured about credentials, as governance takes it."""
+        required = self.require_auth
+        if required is None and not self.only_loopback and not self.allow_unauthenticated:
+            required = True
+        return AccessSettings(
+            keys=tuple(each.key for each in self.keys),
+            tokens=tuple(each.token for each in self.tokens),
+            teams={name: each.team(name) for name, each in self.teams.items()},
+            required=required,
+            allow_direct_keys=self.allow_direct_keys,
+        )
 
     @property
     def engine_cache_path(self) -> Path:

@@ -36,6 +36,15 @@ def uncommented(section: str) -> str:
     return re.sub(r"^#   ", "", found[0], flags=re.MULTILINE)
 
 
+ENVIRONMENT = {
+    "OPENAI_API_KEY": "a",
+    "SECOND_OPENAI_KEY": "b",
+    "RECRAFT_API_KEY": "c",
+    "ALICE_KEY": "sk-bf-" + "a" * 43,
+    "GATEWAY_TOKEN": "t" * 32,
+}
+
+
 def test_the_example_says_the_defaults() -> None:
     assert load(EXAMPLE, {}).model_dump() == load(Path("/dev/null"), {}).model_dump()
 
@@ -47,10 +56,17 @@ def test_every_setting_is_in_the_example() -> None:
     assert keys <= written
 
 
-@pytest.mark.parametrize("section", ["aliases", "providers"])
+@pytest.mark.parametrize("section", ["aliases", "providers", "teams", "tokens"])
 def test_the_worked_examples_are_valid(section: str, tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(uncommented(section))
-    config = load(file, {"OPENAI_API_KEY": "a", "SECOND_OPENAI_KEY": "b", "RECRAFT_API_KEY": "c"})
+    config = load(file, ENVIRONMENT)
     assert len(getattr(config, section)) >= 1
     assert not config.warnings
+
+
+def test_the_worked_key_is_valid_with_its_team_and_providers(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(uncommented("keys") + uncommented("teams") + uncommented("providers"))
+    (key,) = load(file, ENVIRONMENT).keys
+    assert (key.name, key.team, len(key.budgets), len(key.rate_limits)) == ("alice", "pictures", 2, 2)
