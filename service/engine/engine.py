@@ -43,7 +43,10 @@ def availability() -> str:
     """Empty when variations can be made; otherwise a sentence that names what to install. Cheap."""
     missing = [name for module, name in (("numpy", "numpy"), ("cv2", "opencv-python-headless")) if not _found(module)]
     if missing:
-        return f"The embedded engine needs {' and '.join(missing)}: pip install 'image-variations-gateway[engine]'."
+        return (
+            f"The provider local, the embedded engine, is not installed: it needs {' and '.join(missing)}. "
+            "`pip install 'image-variations-gateway[engine]'` installs it, `pip install '.[engine]'` in a checkout."
+        )
     return ""
 
 
