@@ -38,12 +38,14 @@ from service.api.servicers import (
 )
 from service.config import Config
 from service.core.values import Target
+from service.gateway.admission import Admission
 from service.gateway.attempt import TargetRunner
 from service.gateway.directory import Directory
 from service.gateway.finishing import Finisher, ImagingPool
 from service.gateway.gateway import Gateway
 from service.gateway.links import Links
 from service.gateway.local_backend import LocalBackend, WorkerPool
+from service.governing import opened_governance
 from service.imaging.inspect import ImageLimits
 from service.imaging.signing import LinkSigner, load_or_create_secret
 from service.imaging.store import ImageStore, open_store
@@ -111,6 +113,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         workers = WorkerPool(config.engine.worker_count)
         stack.callback(workers.close)
         local = LocalBackend(workers, limits)
+        governance = await stack.enter_async_context(opened_governance(config))
         transport = await stack.enter_async_context(opened_transport(config))
 
         directory = make_directory(config, local, transport.executor)
@@ -126,8 +129,9 @@ async def running(config: Config) -> AsyncIterator[int]:
             limits=limits,
             fetch=transport.fetch_for_caller,
             policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
+            admission=Admission(directory, governance.governor),
         )
-        calls = Calls(_call_settings(config))
+        calls = Calls(_call_settings(config), governance.gate)
 
         server = grpc.aio.server(options=_server_options(config))
         health = HealthServicer()
@@ -139,7 +143,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         await server.start()
         for name in SERVICE_NAMES:
             await health.set(name, HealthCheckResponse.SERVING)
-        if config.engine.enabled:
+        if config.engine.enabled and config.engine.warm_up:
             local.warm_up()
         try:
             yield port
@@ -166,7 +170,6 @@ def _call_settings(config: Config) -> CallSettings:
     return CallSettings(
         longest_s=config.limits.request_timeout,
         base_url=config.listen.public_url or f"http://{config.listen.http}",
-        allow_direct_keys=config.allow_direct_keys,
     )
 
 

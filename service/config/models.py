@@ -133,9 +133,10 @@ class BreakerSettings(Settings):
 
 
 class EngineSettings(Settings):
-    """The embedded engine. ``workers`` 0 means one per processor."""
+    """The embedded engine. ``workers`` 0 means one per processor; without ``warm_up`` its first image waits for it."""
 
     enabled: bool = True
+    warm_up: bool = True
     workers: Annotated[Whole, Field(ge=0, le=256)] = 0
     cache_directory: Annotated[str, Field(min_length=1)] = "cache"
 
