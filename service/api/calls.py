@@ -14,8 +14,11 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
+from service.api.credentials import Gate, credential_in
 from service.api.status import STATUS, internal_error, short_message, trailers
 from service.core.errors import ErrorKind, GatewayError, invalid
+from service.governance.callers import ANYBODY, Caller
+from service.governance.rates import LIMIT_HEADER
 from service.routing.rules import DEADLINE_EXCEEDED
 
 access_log = logging.getLogger("service.access")
@@ -49,7 +52,8 @@ class Call:
         deadline: The event loop's time at which its answer is of no more use.
         transcoded: Whether it came through Envoy's JSON side.
         base_url: Where the caller reached us, for links.
-        direct_key: The caller's own provider key, where the operator allows such. Empty: none.
+        credential: What the caller brought along, whatever it is worth. Empty: nothing.
+        caller: Who that is, once it is known.
         headers: Response headers, sent with the answer whether it succeeds or fails.
         log: Further fields of its log line.
         outcome: ``success``, ``cancelled``, or the code of the error it was answered with.
@@ -62,7 +66,8 @@ class Call:
     transcoded: bool
     base_url: str
     raw: bool
-    direct_key: str = field(default="", repr=False)
+    credential: str = field(default="", repr=False)
+    caller: Caller = ANYBODY
     headers: dict[str, str] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
     outcome: str = "success"
@@ -85,19 +90,22 @@ class CallSettings:
     Attributes:
         longest_s: Cap of a caller's deadline, and the deadline of those who set none, in seconds.
         base_url: Of links for callers that did not come through Envoy.
-        allow_direct_keys: Whether a caller's credential is taken for a key of the provider they name.
     """
 
     longest_s: float
     base_url: str
-    allow_direct_keys: bool = False
 
 
 class Calls:
-    """Runs handlers, so that every method answers, fails and logs alike."""
+    """Runs handlers, so that every method answers, fails and logs alike.
 
-    def __init__(self, settings: CallSettings) -> None:
+    Args:
+        gate: Knows who is let in. None: everybody is.
+    """
+
+    def __init__(self, settings: CallSettings, gate: Gate | None = None) -> None:
         self._settings = settings
+        self._gate = gate
 
     async def unary(self, method: str, context: Context, handler: Callable[[Call], Awaitable[Response]]) -> Response:
         """Answers with what ``handler`` returns, or with the status of the GatewayError it raises."""
@@ -106,37 +114,74 @@ class Calls:
             if error is None:
                 try:
                     async with asyncio.timeout_at(call.deadline):
+                        await self._admit(call)
                         response = await handler(call)
+                    await self._tell_standing(call)
                     await context.send_initial_metadata(tuple(call.headers.items()))
                     return response
                 except Exception as caught:
                     error = told(caught, call)
-            return await _fail(context, call, error)
+            return await self._fail(context, call, error)
 
     async def stream(
-        self, method: str, context: Context, handler: Callable[[Call], AsyncGenerator[Response, None]]
+        self,
+        method: str,
+        context: Context,
+        handler: Callable[[Call], AsyncGenerator[Response, None]],
+        *,
+        for_everybody: bool = False,
     ) -> AsyncGenerator[Response, None]:
         """Passes on what ``handler`` yields; headers go out with the first message, failures as a status.
 
         However this ends, the handler has ended before it.
+
+        Args:
+            for_everybody: Whether no credential is looked at.
         """
         call, error = self._begin(method, context)
         with _logged(call):
             if error is None:
                 try:
+                    if not for_everybody:
+                        async with asyncio.timeout_at(call.deadline):
+                            await self._admit(call)
                     async with contextlib.aclosing(handler(call)) as messages:
                         begun = False
                         # The time a caller takes to read is not the handler's, and must not be interrupted: the
                         # interruption would hit gRPC's own code, which then sends no status at all.
                         while (message := await _next(messages, call.deadline)) is not None:
                             if not begun:
+                                await self._tell_standing(call)
                                 await context.send_initial_metadata(tuple(call.headers.items()))
                                 begun = True
                             yield message
                     return
                 except Exception as caught:
                     error = told(caught, call)
-            await _fail(context, call, error)
+            await self._fail(context, call, error)
+
+    async def _admit(self, call: Call) -> None:
+        """Finds out who is calling."""
+        if self._gate is not None:
+            call.caller = await self._gate.identify(call.credential)
+        if call.caller.name:
+            call.log["caller"] = call.caller.name
+
+    async def _tell_standing(self, call: Call) -> None:
+        """Tells a caller with a request limit where it stands, also in answers that do not count against it."""
+        if self._gate is not None and call.caller.rates and LIMIT_HEADER not in call.headers:
+            standing = await self._gate.standing(call.caller)
+            call.headers |= standing.headers() if standing else {}
+
+    async def _fail(self, context: Context, call: Call, error: GatewayError) -> NoReturn:
+        call.failed(error)
+        await self._tell_standing(call)
+        if error.kind is ErrorKind.UNAUTHENTICATED:
+            call.headers["www-authenticate"] = "Bearer"
+        # Initial metadata is left unsent: a trailers-only answer carries all of this as its headers.
+        metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded))
+        await context.abort(STATUS[error.kind].grpc_code, short_message(error), metadata)
+        raise AssertionError("abort() always raises")
 
     def _begin(self, method: str, context: Context) -> tuple[Call, GatewayError | None]:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -160,7 +205,7 @@ class Calls:
             transcoded=transcoded,
             base_url=self._base_url(metadata),
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
-            direct_key=_bearer(metadata) if self._settings.allow_direct_keys else "",
+            credential=credential_in(metadata),
             headers={REQUEST_ID_HEADER: request_id, "x-cache": "off"},
         )
         return call, error
@@ -180,14 +225,6 @@ def hashed(text: str) -> str:
 
 def _request_id(given: str) -> str:
     return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
-
-
-def _bearer(metadata: Mapping[str, str]) -> str:
-    """The credential in ``authorization`` or ``x-api-key``."""
-    scheme, _, token = metadata.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return metadata.get("x-api-key", "").strip()
 
 
 def _timeout_s(text: str | None) -> float | None:
@@ -218,14 +255,6 @@ async def _next(messages: AsyncGenerator[Response, None], deadline: float) -> Re
     """The next message, or None after the last."""
     async with asyncio.timeout_at(deadline):
         return await anext(messages, None)
-
-
-async def _fail(context: Context, call: Call, error: GatewayError) -> NoReturn:
-    call.failed(error)
-    # Initial metadata is left unsent: a trailers-only answer carries all of this as its headers.
-    metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded))
-    await context.abort(STATUS[error.kind].grpc_code, short_message(error), metadata)
-    raise AssertionError("abort() always raises")
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ from service.gateway.events import AttemptStarted, Emit, Event, Outcome
 from service.gateway.finishing import ImagingPool
 from service.gateway.gateway import Gateway, Surroundings
 from service.gateway.links import Links
+from service.governance.rates import Standing
 
 # Taking apart and copying this much takes about half a millisecond.
 _MOST_BYTES_ON_THE_LOOP = 100_000
@@ -230,7 +231,9 @@ class ImageFileServicer(image_file_service_pb2_grpc.ImageFileServiceServicer):
             async for chunk in image.chunks:
                 yield httpbody_pb2.HttpBody(content_type=image.media_type, data=chunk)
 
-        async with contextlib.aclosing(self._calls.stream("GetImageFile", context, handle)) as chunks:
+        async with contextlib.aclosing(
+            self._calls.stream("GetImageFile", context, handle, for_everybody=True)
+        ) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -244,7 +247,16 @@ def _form(request: httpbody_pb2.HttpBody) -> Incoming:
 
 
 def _surroundings(call: Call) -> Surroundings:
-    return Surroundings(deadline=call.work_deadline, base_url=call.base_url, direct_key=call.direct_key)
+    def told_standing(standing: Standing) -> None:
+        call.headers |= standing.headers()
+
+    return Surroundings(
+        deadline=call.work_deadline,
+        base_url=call.base_url,
+        direct_key=call.caller.direct_key,
+        caller=call.caller,
+        told=told_standing,
+    )
 
 
 def _noting(call: Call) -> Emit:

@@ -83,7 +83,7 @@ class Authenticator:
             return self._holder_of(key)
         required = await self._required()
         if self._settings.allow_direct_keys and not credential.startswith(KEY_PREFIX):
-            return Caller(CallerKind.DIRECT, "direct", direct_key=credential, confined=required)
+            return Caller(CallerKind.DIRECT, direct_key=credential, confined=required)
         if required:
             raise GatewayError(
                 ErrorKind.UNAUTHENTICATED, "The credential is not known here. Check the API key.", may_have_run=False

@@ -26,7 +26,7 @@ class Caller:
     """One caller of one request.
 
     Attributes:
-        name: For logs: the configured name of the key or token; empty for anybody.
+        name: For logs: the configured name of the key or token; empty for others.
         direct_key: The provider key that the caller brought along, or empty.
         confined: Whether it proved nothing to us: all that it may use is what its own provider key pays for.
     """

@@ -13,6 +13,9 @@ MOST = 1_000_000
 """The highest rate: every unit within the window is remembered."""
 
 
+LIMIT_HEADER = "x-ratelimit-limit-requests"
+
+
 class Counts(StrEnum):
     """What a rate limit counts."""
 
@@ -67,7 +70,7 @@ class Standing:
     def headers(self) -> dict[str, str]:
         """As response headers, in the way of OpenAI."""
         return {
-            "x-ratelimit-limit-requests": str(self.limit),
+            LIMIT_HEADER: str(self.limit),
             "x-ratelimit-remaining-requests": str(max(0, self.remaining)),
             "x-ratelimit-reset-requests": duration_text(self.resets_s),
         }

@@ -28,8 +28,20 @@ from service.api.servicers import (
 )
 from service.gateway.directory import Directory
 from service.gateway.finishing import ImagingPool
+from service.governance.callers import Caller, CallerKind
+from service.governance.rates import Standing
 
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
+
+
+class _Gate:
+    """Takes every credential for a provider's own key."""
+
+    async def identify(self, credential: str) -> Caller:
+        return Caller(CallerKind.DIRECT, direct_key=credential)
+
+    async def standing(self, caller: Caller) -> Standing | None:
+        return None
 
 
 @pytest.fixture
@@ -41,7 +53,7 @@ def serving(tmp_path: Path) -> Serving:
         names: Directory, *, longest_s: float = 30.0, allow_direct_keys: bool = False, most_at_a_time: int | None = None
     ) -> AsyncIterator[grpc.aio.Channel]:
         pool = ImagingPool(2)
-        calls = Calls(CallSettings(longest_s, BASE_URL, allow_direct_keys))
+        calls = Calls(CallSettings(longest_s, BASE_URL), _Gate() if allow_direct_keys else None)
         gateway = make_gateway(names, pool, tmp_path / "results")
         variations = Variations(gateway, calls, pool, most_at_a_time=most_at_a_time)
         server = grpc.aio.server()
