@@ -223,3 +223,17 @@ def test_one_log_line_a_request_without_secrets_or_image_bytes(
     assert service[0]["user"] != "someone"
     for forbidden in (secret, "signature=", base64.b64encode(small_png)[:60].decode(), "someone"):
         assert forbidden not in gateway.log
+
+
+def test_grpc_web_clients_are_served(client: httpx.Client) -> None:
+    """Browsers' gRPC: a frame of a flag and a length, here of an empty message, and trailers as a last frame."""
+    answer = client.post(
+        "/imagevariations.v1.ModelService/ListModels",
+        content=bytes(5),
+        headers={"content-type": "application/grpc-web+proto", "x-grpc-web": "1"},
+    )
+    assert answer.headers["content-type"] == "application/grpc-web+proto"
+    flag, length = answer.content[0], int.from_bytes(answer.content[1:5], "big")
+    assert flag == 0
+    assert b"local/vary" in answer.content[5 : 5 + length]
+    assert b"grpc-status:0" in answer.content[5 + length :]
