@@ -25,7 +25,7 @@ access_log = logging.getLogger("service.access")
 _error_log = logging.getLogger("service.error")
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
-_SANE_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+_SANE_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
 # Set by Envoy when it transcodes; it overwrites what a client sends under these names.
 TRANSCODED_HEADER = "x-envoy-original-path"
@@ -230,7 +230,7 @@ def _request_id(given: str) -> str:
 def _timeout_s(text: str | None) -> float | None:
     if text is None:
         return None
-    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise invalid(
             TIMEOUT_HEADER,
             f"The header {TIMEOUT_HEADER} must be a whole number of milliseconds from 1 to 999999999.",

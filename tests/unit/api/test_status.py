@@ -1,0 +1,115 @@
+"""What callers see of a failure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from service.api.status import STATUS, error_fields, internal_error, short_message, trailers
+from service.core.errors import ErrorKind, GatewayError, invalid
+from service.routing.rules import RULES
+
+TYPE_OF_HTTP_STATUS = {
+    400: {"invalid_request_error", "content_policy_error"},
+    401: {"authentication_error"},
+    402: {"billing_error"},
+    403: {"permission_error"},
+    404: {"invalid_request_error"},
+    413: {"invalid_request_error"},
+    415: {"invalid_request_error"},
+    429: {"rate_limit_error"},
+    499: {"api_error"},
+    500: {"api_error"},
+    502: {"api_error"},
+    503: {"api_error"},
+    504: {"timeout_error"},
+}
+
+
+def details(error: GatewayError) -> dict[str, Any]:
+    found = dict(trailers(error, transcoded=False))
+    status = status_pb2.Status.FromString(found["grpc-status-details-bin"])  # type: ignore[arg-type]
+    unpacked: dict[str, Any] = {"status": status}
+    for detail in status.details:
+        for message in (
+            error_details_pb2.ErrorInfo(),
+            error_details_pb2.BadRequest(),
+            error_details_pb2.RetryInfo(),
+        ):
+            if detail.Unpack(message):
+                unpacked[type(message).__name__] = message
+    return unpacked
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_no_kind_is_missing_from_a_table(kind: ErrorKind) -> None:
+    row = STATUS[kind]
+    assert kind in RULES
+    assert row.grpc_code is not grpc.StatusCode.OK
+    assert row.type in TYPE_OF_HTTP_STATUS[row.http_status]
+    assert row.code
+
+
+def test_the_tables_have_no_rows_of_their_own() -> None:
+    assert set(STATUS) == set(RULES) == set(ErrorKind)
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_every_kind_can_be_told_in_both_ways(kind: ErrorKind) -> None:
+    error = GatewayError(kind, "It went wrong.", retry_after_s=1.2)
+    through_envoy = dict(trailers(error, transcoded=True))
+    assert json.loads(through_envoy["x-error-envelope"])["error"]["message"] == "It went wrong."
+    assert through_envoy["x-http-status"] == str(STATUS[kind].http_status)
+    assert details(error)["ErrorInfo"].domain == "imagevariations.v1"
+
+
+def test_the_envelope_is_openais() -> None:
+    assert error_fields(invalid("n", "n is wrong.")) == {
+        "message": "n is wrong.",
+        "type": "invalid_request_error",
+        "code": "invalid_n",
+        "param": "n",
+    }
+
+
+def test_native_clients_get_the_field_and_when_to_try_again() -> None:
+    error = GatewayError(ErrorKind.RATE_LIMITED, "Slow down.", param="model", retry_after_s=1.25)
+    told = details(error)
+    assert told["status"].code == 8
+    assert told["ErrorInfo"].reason == "RATE_LIMIT_EXCEEDED"
+    assert dict(told["ErrorInfo"].metadata) == {"type": "rate_limit_error", "http_status": "429", "param": "model"}
+    assert told["BadRequest"].field_violations[0].field == "model"
+    assert told["RetryInfo"].retry_delay.ToMilliseconds() == 1250
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (86_400.0, "86400")])
+def test_retry_after_is_whole_seconds_and_never_too_early(seconds: float, header: str) -> None:
+    error = GatewayError(ErrorKind.RATE_LIMITED, "Slow down.", retry_after_s=seconds)
+    assert dict(trailers(error, transcoded=True))["retry-after"] == header
+
+
+def test_without_a_hint_there_is_no_retry_after() -> None:
+    assert "retry-after" not in dict(trailers(GatewayError(ErrorKind.UNAVAILABLE, "Down."), transcoded=True))
+
+
+@pytest.mark.parametrize("character", ["x", "ä", "中", "🙂", "%", "\n", "\ud800"])
+def test_nothing_outgrows_what_headers_may_hold(character: str) -> None:
+    """gRPC takes 8 KB of metadata by default, Envoy 60 KB."""
+    error = GatewayError(ErrorKind.INVALID_REQUEST, character * 100_000, param="prompt")
+    assert len(short_message(error).encode()) <= 1800
+    assert sum(len(value) * 4 / 3 for _, value in trailers(error, transcoded=False)) < 6_000
+    through_envoy = trailers(error, transcoded=True)
+    assert sum(len(value) for _, value in through_envoy) < 30_000
+    assert all(value.isascii() and "\n" not in value for _, value in through_envoy if isinstance(value, str))
+
+
+def test_a_short_message_is_left_as_it_is() -> None:
+    assert short_message(GatewayError(ErrorKind.TIMEOUT, "Zu spät: 100 %.")) == "Zu spät: 100 %."
+
+
+def test_a_bug_is_told_by_its_id_alone() -> None:
+    assert internal_error("r-1").message == "Something went wrong on our side. The request id is r-1."
