@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from service.cli.check_config import check_config
 
                 return check_config(options.config)
+            case "keys":
+                from service.cli.keys import keys
+
+                return keys(options)
             case "models":
                 from service.cli.models import models
 

@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     for command in (serve, up, check, demo):
         command.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
 
+    _add_keys(commands)
     models = commands.add_parser("models", help="list the models of a running service", allow_abbrev=False)
     vary = commands.add_parser("vary", help="make variations of a picture with a running service", allow_abbrev=False)
     vary.add_argument("image", type=Path, help="PNG, JPEG, WebP or GIF")
@@ -72,4 +73,33 @@ def _add_connection(command: argparse.ArgumentParser) -> None:
         default=None,
         metavar="KEY",
         help=f"default: the environment variable {API_KEY_VARIABLE}, which other users of the machine cannot see",
+    )
+
+
+def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keys = commands.add_parser("keys", help="make and disable virtual keys, and see their use", allow_abbrev=False)
+    actions = keys.add_subparsers(dest="keys_command", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key; it is shown this once", allow_abbrev=False)
+    listing = actions.add_parser("list", help="list all keys", allow_abbrev=False)
+    disable = actions.add_parser("disable", help="turn a key off", allow_abbrev=False)
+    usage = actions.add_parser("usage", help="what keys and their teams have used of their limits", allow_abbrev=False)
+    for action in (create, listing, disable, usage):
+        action.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
+    create.add_argument("name", help="for logs and usage")
+    disable.add_argument("name")
+    usage.add_argument("name", nargs="?", default="", help="default: all keys")
+    create.add_argument("--expires", default="", metavar="WHEN", help="30d, 12h or 2027-01-31; default: never")
+    create.add_argument("--team", default="", help="a team of the configuration")
+    for option, metavar, meaning in (
+        ("--provider", "PATTERN", "a provider it may use, * for anything; default: all"),
+        ("--model", "PATTERN", "a model it may use: provider/model, or the model's name alone; default: all"),
+        ("--provider-key", "PROVIDER=NAME", "one of the provider's keys that it may use; default: all"),
+        ("--weight", "PROVIDER=NUMBER", "the provider's share of requests for a bare model or an alias"),
+        ("--budget", "USD/WINDOW", "such as 10/1d (1h, 1d, 1w, 1M), rolling; 100/1M:calendar resets with the month"),
+        ("--requests", "COUNT/WINDOW", "a rate limit, such as 60/1m"),
+        ("--images", "COUNT/WINDOW", "a rate limit, such as 500/1d"),
+    ):
+        create.add_argument(option, action="append", default=[], metavar=metavar, help=f"{meaning}; repeatable")
+    create.add_argument(
+        "--cache-scope", choices=("key", "team", "shared"), default="key", help="with whom it shares cached results"
     )

@@ -18,6 +18,7 @@ from service.governance.store import Charge, Reservation, Store, StoreError
 
 log = logging.getLogger("service.governance")
 
+_ROUNDING_S = 0.001
 _FIRST_RETRY_S = 0.25
 _LONGEST_RETRY_S = 5.0
 _LEAVING_WAIT_S = 5.0
@@ -148,7 +149,8 @@ class Governor:
             return limited(account, cost, None)
         # Room for ``cost`` is there once no more than amount - cost of the newest are left in the window.
         in_the_way = await self._store.usage(account, rate.amount - cost + 1)
-        wait_s = max(0.001, in_the_way.since + rate.window_s - self._now())
+        # Stores round the time they counted at; who waits as told must not be too early for that.
+        wait_s = max(0.0, in_the_way.since + rate.window_s - self._now()) + _ROUNDING_S
         if rate.counts is Counts.REQUESTS:
             newest = await self._store.usage(account, 1)
             told(Standing(rate.amount, 0, max(wait_s, newest.since + rate.window_s - self._now())))
