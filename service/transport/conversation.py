@@ -76,7 +76,7 @@ class Conversation:
         try:
             yield
         except GatewayError as error:
-            self._record(self._attempt(error.kind.value, error.upstream_status))
+            self._record(self._failed_attempt(error))
             raise
         except asyncio.CancelledError:
             self._record(self._attempt(ErrorKind.CANCELLED.value))
@@ -178,14 +178,14 @@ class Conversation:
         """Returns when the work may be asked for again, by the rules, having waited as long as they say."""
         delay = self._settings.backoff.delay_s(self._retries, self._clock.draw(), error.retry_after_s)
         self._rest_key(error, delay)
-        failed = self._attempt(error.kind.value, error.upstream_status)
+        failed = self._failed_attempt(error)
         wait = self._wait_before_retry(error, delay)
         if wait is None:
             raise error
         self._record(failed)
         if wait > 0:
             await self._clock.sleep(wait)
-        self._attempt_began = self._clock.now()
+        self._attempt_began, self._status = self._clock.now(), None
 
     def _wait_before_retry(self, error: GatewayError, delay: float) -> float | None:
         """Seconds to wait before the same target is asked again, None when it must not be. Chooses the key."""
@@ -251,6 +251,13 @@ class Conversation:
             message = "The request's time ran out before the provider answered."
             return GatewayError(ErrorKind.TIMEOUT, message, code=DEADLINE_EXCEEDED, may_have_run=may_have_run)
         return GatewayError(ErrorKind.TIMEOUT, "The provider did not answer in time.", may_have_run=may_have_run)
+
+    def _failed_attempt(self, error: GatewayError) -> Attempt:
+        status = error.upstream_status
+        if status is None and error.kind is not ErrorKind.TIMEOUT:
+            # The answer that the failure was read from: a 200 of no use, for example.
+            status = self._status
+        return self._attempt(error.kind.value, status)
 
     def _attempt(self, outcome: str, status: int | None = None) -> Attempt:
         """What has just ended, as it is recorded."""

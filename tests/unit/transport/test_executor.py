@@ -323,6 +323,12 @@ async def test_a_refusal_inside_a_200_is_not_retried(serve, upstream, runs, beha
     assert len(server.received) == 1
 
 
+async def test_attempts_tell_the_status_of_the_answer_that_they_failed_by(serve, upstream, runs, behaviours, time):
+    server = await serve(behaviours.answer(429, retry_after="1"), behaviours.answer(200, {"images": []}))
+    await runs.fails(upstream(server.url))
+    assert [(each.outcome, each.status) for each in runs.attempts] == [("rate_limited", 429), ("bad_response", 200)]
+
+
 async def test_a_bug_in_a_translator_is_an_internal_error(serve, upstream, runs, behaviours):
     server = await serve(behaviours.answer(200, {"unexpected": 1}))
     error = await runs.fails(upstream(server.url))
