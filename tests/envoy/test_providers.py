@@ -1,0 +1,152 @@
+"""Every provider that the catalog knows makes a variation through Envoy, from nothing but a section of gateway.yaml."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
+from gateway_of_doubles import Caller, assert_no_secret, attempts, gateway_of_doubles, pictures, section, told_maker
+from PIL import Image
+from running_gateway import RunningGateway
+
+from service.providers import catalog
+from tests.doubles.server import DoublesServer
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What is known of one provider's answer to a single image of 512x512.
+
+    ``cost_usd``: as the double reports it or the catalog prices it; None: nobody knows.
+    ``tokens``: whether the provider counts them.
+    """
+
+    name: str
+    model: str
+    cost_usd: float | None
+    tokens: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# Tokens of the doubles at the catalog's prices: 45 of text, 194 of image in, 1056 of image out.
+TOKENS_USD = (45 * 5 + 194 * 8 + 1056 * 30) / 1_000_000
+
+PROVIDERS = (
+    Provider("openai", "gpt-image-2", TOKENS_USD, tokens=True),
+    Provider("azure", "gpt-image-2", TOKENS_USD, tokens=True),
+    Provider("deepinfra", "black-forest-labs/FLUX-1-Redux-dev", 0.012 / 4),
+    Provider("xai", "grok-imagine-image", 0.02),
+    Provider("gemini", "gemini-3.1-flash-image", 0.067, tokens=True),
+    Provider("vertex", "gemini-3.1-flash-image", 0.067, tokens=True),
+    Provider("bedrock", "stability.sd3-5-large-v1:0", 0.08),
+    Provider("bedrock-signed", "stability.sd3-5-large-v1:0", 0.08),
+    Provider("stability", "sd3.5-large", 0.065),
+    Provider("ideogram", "ideogram-v3", None),
+    Provider("recraft", "variate", 0.04),
+    Provider("fal", "fal-ai/flux-1/dev/redux", 0.025 / 4),
+    Provider("fal-run", "fal-ai/flux-1/dev/redux", 0.025 / 4),
+    Provider("replicate", "black-forest-labs/flux-redux-dev", 0.025),
+    Provider("bfl", "flux-2-pro", 0.045),
+    Provider("sdapi", "default", 0),
+    Provider("vllm-omni", "Qwen/Qwen-Image-Edit-2511", 0, tokens=True),
+    Provider("sdcpp", "sd-cpp-local", 0),
+    Provider("aquiles", "default", 0),
+    # This very gateway once more, as another copy's provider.
+    Provider("copy", "sdapi/default", None),
+)
+every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=str)
+
+
+@pytest.fixture(scope="module")
+def sections(doubles_process: DoublesServer) -> dict[str, Any]:  # noqa: F811  # the fixture by its name
+    made = {name: section(doubles_process, name) for name in doubles_process.state.doubles}
+    return {
+        **made,
+        "copy": {"type": "gateway", "base_url": "http://127.0.0.1:${HTTP_PORT}/v1"},
+        "openai-in-private": {**made["openai"], "allow_raw": False},
+    }
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory,
+    doubles_process: DoublesServer,  # noqa: F811
+    sections: dict[str, Any],
+) -> Iterator[RunningGateway]:
+    directory = tmp_path_factory.mktemp("gateway")
+    with gateway_of_doubles(directory, doubles_process, sections, allow_raw=True) as running:
+        yield running
+
+
+@pytest.fixture
+def caller(gateway: RunningGateway, doubles: DoublesServer, photo: bytes) -> Iterator[Caller]:  # noqa: F811
+    caller = Caller(gateway, doubles, photo)
+    with caller.client:
+        yield caller
+
+
+def test_no_provider_is_forgotten(sections: dict[str, Any]) -> None:
+    assert {provider.name for provider in PROVIDERS} == set(sections) - {"openai-in-private"}
+    assert {each["type"] for each in sections.values()} == set(catalog.load()) - {"local"}
+
+
+@every_provider
+def test_makes_a_variation_of_exactly_the_size_and_format_asked_for(provider: Provider, caller: Caller) -> None:
+    answer = caller.ask(f"{provider.name}/{provider.model}", size="512x512", output_format="webp")
+    (picture,) = pictures(answer)
+    assert (picture.size, picture.format) == ((512, 512), "WEBP")
+    body = answer.json()
+    assert (body["size"], body["output_format"]) == ("512x512", "webp")
+    assert told_maker(answer) == (provider.name, provider.model, 0)
+    (attempt,) = attempts(answer)
+    assert attempt[:2] == (provider.name, "success")
+    assert body["extra_fields"].get("cost_usd") == (
+        None if provider.cost_usd is None else pytest.approx(provider.cost_usd)
+    )
+    assert ("usage" in body) is provider.tokens
+    if provider.tokens:
+        usage = body["usage"]
+        assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0
+    assert "warnings" not in body["extra_fields"]
+    # Nobody asked for these.
+    assert not {"raw_request", "raw_response"} & set(body["extra_fields"])
+
+
+@every_provider
+def test_hands_out_a_link_of_ours_and_shows_the_exchange_to_who_asks(
+    provider: Provider,
+    caller: Caller,
+    doubles: DoublesServer,  # noqa: F811
+    photo: bytes,
+) -> None:
+    target = f"{provider.name}/{provider.model}"
+    answer = caller.ask(target, response_format="url", headers={"x-raw": "true"})
+    assert answer.status_code == 200, answer.text
+    link = httpx.URL(answer.json()["data"][0]["url"])
+    assert link.host == caller.client.base_url.host
+    assert link.port == caller.client.base_url.port
+    file = caller.client.get(link)
+    with Image.open(io.BytesIO(file.content)) as picture:
+        assert (picture.size, picture.format) == ((256, 256), "PNG")
+
+    extra = answer.json()["extra_fields"]
+    shown = str(extra["raw_request"]) + str(extra["raw_response"])
+    assert_no_secret(shown, doubles)
+    assert "bytes of image/" in str(extra["raw_request"])
+    # Neither the picture that was sent nor one that was made, in whatever form.
+    assert len(shown) < 5000
+    assert base64.b64encode(photo[:30]).decode() not in shown
+
+
+def test_what_is_sent_and_received_is_not_shown_where_the_operator_forbids_it(caller: Caller) -> None:
+    answer = caller.ask("openai-in-private/gpt-image-2", headers={"x-raw": "true"})
+    assert answer.status_code == 200
+    assert not {"raw_request", "raw_response"} & set(answer.json()["extra_fields"])
