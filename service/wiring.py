@@ -6,7 +6,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from urllib.parse import urlsplit
 
 from service.config import EMBEDDED_PROVIDER, Config, ProviderSettings, parse_target
@@ -16,7 +16,7 @@ from service.gateway.gateway import FetchImage
 from service.gateway.local_backend import LocalBackend
 from service.gateway.remote_backend import RemoteBackend
 from service.providers import catalog
-from service.providers.base import Credential, Endpoint, Profile
+from service.providers.base import Endpoint, Profile
 from service.providers.catalog import ProviderEntry
 from service.providers.registry import TRANSLATORS
 from service.routing.backoff import Backoff
@@ -31,6 +31,9 @@ from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
 # What clients of the retired endpoint still ask for, besides dall-e-2. Where no configured provider has a model of
 # that name any more, it stands for the default route.
 RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "chatgpt-image-latest")
+
+# How long before a model's end its users are warned of it.
+SUNSET_NOTICE = timedelta(days=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,12 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
         providers.append(Provider(EMBEDDED_PROVIDER, local, entries[EMBEDDED_PROVIDER].models))
     settings = {name: each for name, each in config.providers.items() if each.enabled}
     if config.allow_direct_keys:
-        usual = {name: ProviderSettings(type=name) for name, entry in entries.items() if entry.base_url}
+        # Those that the operator has switched off stay off.
+        usual = {
+            name: ProviderSettings(type=name)
+            for name, entry in entries.items()
+            if entry.base_url and name not in config.providers
+        }
         settings = {**usual, **settings}
     for name, each in settings.items():
         entry = entries[each.type or name]
@@ -94,20 +102,21 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
             )
         )
     aliases = {
-        name: Alias(
-            tuple(WeightedTarget(_target(target.model), target.weight) for target in alias.targets),
-            weighted=alias.policy == "weighted",
-        )
+        name: Alias(alias.weighted_targets, weighted=alias.policy == "weighted")
         for name, alias in config.aliases.items()
     }
     for name in RETIRED_NAMES:
         if name not in aliases and not any(name in provider.profiles for provider in providers):
             aliases[name] = default_alias(config.default_route, aliases)
     unconfigured = {
-        name: _needs_key(name, entry) or f"{name} is not configured: add providers.{name} to the configuration."
+        name: f"{name} is switched off (providers.{name}.enabled)."
+        if name in config.providers
+        else _needs_key(name, entry) or f"{name} is not configured: add providers.{name} to the configuration."
         for name, entry in entries.items()
         if name not in settings and name != EMBEDDED_PROVIDER
     }
+    if not config.engine.enabled:
+        unconfigured[EMBEDDED_PROVIDER] = "The embedded engine is switched off (engine.enabled)."
     return Directory(providers, aliases, config.default_route, unconfigured, random.random)
 
 
@@ -119,10 +128,14 @@ def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:
 def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
     """What to tell of models that their provider no longer serves, or is about to stop serving."""
     return {
-        Target(provider.name, model): (f"{provider.name} no longer serves {model} since {profile.sunset}.",)
+        Target(provider.name, model): (
+            f"{provider.name} no longer serves {model} since {profile.sunset}."
+            if profile.sunset <= today
+            else f"{provider.name} will stop serving {model} on {profile.sunset}.",
+        )
         for provider in directory.providers.values()
         for model, profile in provider.profiles.items()
-        if profile.sunset is not None and profile.sunset <= today
+        if profile.sunset is not None and profile.sunset <= today + SUNSET_NOTICE
     }
 
 
@@ -134,18 +147,7 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
         options={**entry.options, **settings.options},
     )
     credentials = Credentials(
-        [
-            WeightedCredential(
-                Credential(
-                    key.name,
-                    key.value.get_secret_value() if key.value else "",
-                    {part: secret.get_secret_value() for part, secret in key.parts.items()},
-                ),
-                key.weight,
-                frozenset(key.models),
-            )
-            for key in settings.keys
-        ]
+        [WeightedCredential(key.credential, key.weight, frozenset(key.models)) for key in settings.keys]
     )
     exchange = ExchangeSettings(
         attempt_timeout_s=settings.timeout or config.timeouts.attempt,
@@ -158,10 +160,7 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
 
 
 def _profiles(entry: ProviderEntry, settings: ProviderSettings) -> Mapping[str, Profile]:
-    changed = {
-        model: overrides.apply_to(entry.models.get(model, entry.default_profile))
-        for model, overrides in settings.models.items()
-    }
+    changed = {model: catalog.profile(entry, model, overrides.facts) for model, overrides in settings.models.items()}
     return {**entry.models, **changed}
 
 
