@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from service.core.errors import ErrorKind, GatewayError
@@ -127,20 +127,25 @@ class Governor:
         uses up none of the others; under a race it may, which errs on the side of the limit."""
         usages = await asyncio.gather(*(self._store.usage(account, account.rate.amount) for account in accounts))
         costs = [images if account.rate.counts is Counts.IMAGES else 1 for account in accounts]
-        standings = [
-            Standing(account.rate.amount, account.rate.amount - usage.count - 1, float(account.rate.window_s))
-            for account, usage in zip(accounts, usages, strict=True)
-            if account.rate.counts is Counts.REQUESTS
-        ]
-        standing = tightest(standings)
-        if standing is not None:
-            told(standing)
+        before = tightest(
+            [
+                Standing(account.rate.amount, account.rate.amount - usage.count, float(account.rate.window_s))
+                for account, usage in zip(accounts, usages, strict=True)
+                if account.rate.counts is Counts.REQUESTS
+            ]
+        )
+        if before is not None:
+            told(before)
         for account, usage, cost in zip(accounts, usages, costs, strict=True):
             if usage.count + cost > account.rate.amount:
                 raise await self._limited(account, cost, told)
         for account, cost in zip(accounts, costs, strict=True):
             if not await self._store.hit(account, cost):
                 raise await self._limited(account, cost, told)
+        if before is None:
+            return None
+        standing = replace(before, remaining=before.remaining - 1)
+        told(standing)
         return standing
 
     async def _limited(self, account: RateAccount, cost: int, told: Callable[[Standing], None]) -> GatewayError:

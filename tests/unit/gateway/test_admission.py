@@ -1,157 +1,282 @@
-"""A target at rest: asked once for each try of it, however many calls the try is split into."""
+"""What a caller may use and spend, over fake backends and a real store."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
-from fake_backends import FakeBackend, Hangs, directory, fails, makes, png, provider, surroundings
+from fake_backends import (
+    LIMITS,
+    FakeBackend,
+    Hangs,
+    directory,
+    fails,
+    links,
+    makes,
+    nothing_to_fetch,
+    png,
+    provider,
+    surroundings,
+)
 
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import ResponseFormat, Target, VariationRequest
-from service.gateway.directory import Directory
-from service.gateway.gateway import Gateway
-from service.gateway.remote_backend import RemoteBackend
-from service.providers.base import CallResult, Endpoint, Profile, ProviderCall
-from service.providers.registry import TRANSLATORS
-from service.routing.breaker import BreakerPolicy, Breakers, CircuitState
-from service.transport.credentials import Credentials
-from service.transport.exchange import Outcome, Upstream
+from service.core.values import ResponseFormat, Size, Target, VariationRequest
+from service.gateway.admission import Admission
+from service.gateway.attempt import TargetRunner
+from service.gateway.directory import Alias, Provider
+from service.gateway.finishing import Finisher, ImagingPool
+from service.gateway.gateway import Gateway, Surroundings
+from service.governance.budgets import Account, Budget
+from service.governance.callers import ANYBODY, Caller, CallerKind
+from service.governance.governor import Governor, OnStoreFailure
+from service.governance.keys import VirtualKey, digest
+from service.governance.rates import Counts, Rate, Standing
+from service.governance.sqlite_store import SqliteStore
+from service.governance.windows import Span, Window
+from service.providers.base import Price, Profile
+from service.routing.route import RoutePolicy, WeightedTarget
 
-POLICY = BreakerPolicy(failures=2, open_s=0.05)
-DOWN = GatewayError(ErrorKind.UNAVAILABLE, "It is down.", upstream_status=500)
-TARGET = Target("a", "m")
-MakeGateway = Callable[..., Gateway]
-
-
-class Executor:
-    """Stands for the transport: fails while it is told to."""
-
-    def __init__(self) -> None:
-        self.failure: GatewayError | None = None
-        self.calls = 0
-
-    async def run(self, upstream: object, call: ProviderCall, profile: object, *, emit: object, **_: object) -> Outcome:
-        self.calls += 1
-        await asyncio.sleep(0)
-        if self.failure is not None:
-            raise self.failure
-        result: CallResult = (await makes(*[png()] * call.n)(call, _Context(emit))).result  # type: ignore[arg-type]
-        return Outcome(result)
+_CENT = 10_000_000
+_DAY = Window(Span.DAY)
+PRICED = Profile(max_n=10, price=Price(per_image=0.04))
 
 
-class _Context:
-    def __init__(self, emit: object) -> None:
-        self.emit = emit
+def request(**changes: object) -> VariationRequest:
+    fields: dict[str, Any] = {"image": png(), "response_format": ResponseFormat.B64_JSON, **changes}
+    return VariationRequest(**fields)
 
-    def record(self, attempt: object) -> None:
-        pass
+
+def holder(**grants: Any) -> Caller:
+    return Caller(CallerKind.VIRTUAL_KEY, "alice", VirtualKey("alice", digest("x"), **grants))
+
+
+def seen(caller: Caller, seconds: float = 30.0, told: Callable[[Standing], None] = lambda _: None) -> Surroundings:
+    plain = surroundings(seconds, caller.direct_key)
+    return Surroundings(plain.deadline, plain.base_url, plain.direct_key, caller, told)
 
 
 @pytest.fixture
-def breakers() -> Breakers:
-    return Breakers(POLICY)
+def pool() -> Iterator[ImagingPool]:
+    pool = ImagingPool(2)
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
-def executor() -> Executor:
-    return Executor()
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = await SqliteStore.open(tmp_path / "governance.sqlite3")
+    yield store
+    await store.aclose()
 
 
 @pytest.fixture
-def names(breakers: Breakers, executor: Executor) -> Directory:
-    upstream = Upstream(TRANSLATORS["openai_edits"], Endpoint("a", "http://a.test"), Credentials([]))
-    backend = RemoteBackend(upstream, executor, breakers)  # type: ignore[arg-type]  # what it needs of one
-    return directory(provider("a", backend, Profile(max_n=1)))  # type: ignore[arg-type]
+async def governor(store: SqliteStore) -> AsyncIterator[Governor]:
+    governor = Governor(store, OnStoreFailure.REFUSE)
+    yield governor
+    await governor.aclose()
 
 
-def request(n: int = 1, **changes: object) -> VariationRequest:
-    return VariationRequest(image=png(), n=n, response_format=ResponseFormat.B64_JSON, **changes)  # type: ignore[arg-type]
+@pytest.fixture
+def gateway_of(pool: ImagingPool, governor: Governor, tmp_path: Path) -> Callable[..., Gateway]:
+    def make(*providers: Provider, **names: Any) -> Gateway:
+        known = directory(*providers, **names)
+        return Gateway(
+            known,
+            TargetRunner(known, pool, LIMITS, "Keep the subject."),
+            Finisher(pool, links(tmp_path / "results"), LIMITS),
+            limits=LIMITS,
+            fetch=nothing_to_fetch,
+            policy=RoutePolicy(),
+            admission=Admission(known, governor),
+        )
+
+    return make
 
 
-async def fail(gateway: Gateway, n: int = 1) -> GatewayError:
+async def refusal(gateway: Gateway, asked: VariationRequest, around: Surroundings) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
-        await gateway.create(request(n), surroundings())
+        await gateway.create(asked, around)
     return caught.value
 
 
-async def test_every_call_of_the_try_that_probes_is_let_through(
-    gateway_over: MakeGateway, names: Directory, executor: Executor
-) -> None:
-    gateway = gateway_over(names)
-    executor.failure = DOWN
-    for _ in range(2):
-        await fail(gateway)
-    assert (await fail(gateway)).code == "circuit_open"
-    assert executor.calls == 2
-    await asyncio.sleep(POLICY.open_s)
-    executor.failure = None
-    made = await gateway.create(request(5), surroundings())
-    assert (len(made.images), made.warnings) == (5, ())
+async def spent(store: SqliteStore) -> int:
+    return sum((await store.spent(Account("key:alice", Budget(0, _DAY)).name, 0)).values())
 
 
-async def test_a_try_of_many_calls_that_all_fail_is_one_failure(
-    gateway_over: MakeGateway, names: Directory, executor: Executor, breakers: Breakers
-) -> None:
-    executor.failure = DOWN
-    await fail(gateway_over(names), n=10)
-    now = asyncio.get_running_loop().time()
-    assert breakers.states(now) == {TARGET: CircuitState.CLOSED}
+class TestWhatAKeyMayUse:
+    async def test_a_primary_it_may_not_use_is_forbidden(self, gateway_of: Callable[..., Gateway]) -> None:
+        backend = FakeBackend()
+        error = await refusal(gateway_of(provider("a", backend)), request(model="a/m"), seen(holder(providers=("b",))))
+        assert (error.kind, error.code, error.param) == (ErrorKind.PERMISSION_DENIED, "model_not_allowed", "model")
+        assert not backend.calls
+
+    async def test_every_forbidden_fallback_is_named(self, gateway_of: Callable[..., Gateway]) -> None:
+        gateway = gateway_of(*(provider(name, FakeBackend()) for name in "abcd"))
+        asked = request(model="a/m", fallbacks=("b/m", "c/m", "d/m"))
+        error = await refusal(gateway, asked, seen(holder(providers=("a", "c"))))
+        assert (error.code, error.param) == ("fallback_not_allowed", "fallbacks")
+        assert "b/m, d/m" in error.message
+        assert "c/m" not in error.message
+
+    async def test_of_an_alias_it_gets_what_it_may_use(self, gateway_of: Callable[..., Gateway]) -> None:
+        alias = Alias((WeightedTarget(Target("a", "m")), WeightedTarget(Target("b", "m"))))
+        gateway = gateway_of(provider("a", FakeBackend()), provider("b", FakeBackend()), aliases={"best": alias})
+        made = await gateway.create(request(model="best"), seen(holder(providers=("b",))))
+        assert str(made.target) == "b/m"
+
+    async def test_a_models_name_leads_to_a_provider_it_may_use(self, gateway_of: Callable[..., Gateway]) -> None:
+        gateway = gateway_of(provider("a", FakeBackend()), provider("b", FakeBackend()))
+        assert str((await gateway.create(request(model="m"), seen(ANYBODY))).target) == "a/m"
+        assert str((await gateway.create(request(model="m"), seen(holder(providers=("b",))))).target) == "b/m"
+
+    async def test_a_name_that_means_nothing_stays_unknown(self, gateway_of: Callable[..., Gateway]) -> None:
+        error = await refusal(gateway_of(provider("a", FakeBackend())), request(model="x/y"), seen(holder()))
+        assert error.kind is ErrorKind.NOT_FOUND
+
+    def test_weights_balance_the_providers_of_a_model(self) -> None:
+        known = directory(*(provider(name, FakeBackend()) for name in "abc"), draw=random.Random(1).random)
+        key = VirtualKey("alice", digest("x"), weights=MappingProxyType({"a": 3.0, "b": 1.0}))
+        routes = [[str(target) for target in known.route("m", (), key)] for _ in range(2000)]
+        share = sum(route[0] == "a/m" for route in routes) / len(routes)
+        assert share == pytest.approx(0.75, abs=0.05)
+        # One without a weight comes once the others have failed.
+        assert {route[-1] for route in routes} == {"c/m"}
+        assert [str(target) for target in known.route("b/m", (), key)] == ["b/m"]
+
+    async def test_only_the_provider_keys_it_may_use_are_used(self, gateway_of: Callable[..., Gateway]) -> None:
+        backend = FakeBackend()
+        caller = holder(provider_keys=MappingProxyType({"a": ("second",)}))
+        await gateway_of(provider("a", backend)).create(request(model="a/m"), seen(caller))
+        await gateway_of(provider("a", backend)).create(request(model="a/m"), seen(holder()))
+        assert [context.key_names for context in backend.contexts] == [{"second"}, frozenset()]
 
 
-async def test_a_request_that_comes_to_no_call_leaves_the_probe_to_the_next(
-    gateway_over: MakeGateway, names: Directory, executor: Executor
-) -> None:
-    gateway = gateway_over(names)
-    executor.failure = DOWN
-    for _ in range(2):
-        await fail(gateway)
-    await asyncio.sleep(POLICY.open_s)
-    executor.failure = None
-    broken = png()[:-40]
-    with pytest.raises(GatewayError) as caught:
-        await gateway.create(VariationRequest(image=broken), surroundings())
-    assert caught.value.kind is ErrorKind.INVALID_REQUEST
-    assert len((await gateway.create(request(), surroundings())).images) == 1
+class TestSomebodyWithAProvidersKeyOnly:
+    CALLER = Caller(CallerKind.DIRECT, direct_key="sk-theirs", confined=True)
+
+    @staticmethod
+    def vendor(name: str, backend: FakeBackend) -> Provider:
+        return Provider(name, backend, {"m": Profile(max_n=10)}, checks_keys=True)
+
+    async def test_uses_that_provider_with_that_key(self, gateway_of: Callable[..., Gateway]) -> None:
+        backend = FakeBackend()
+        await gateway_of(self.vendor("a", backend)).create(request(model="a/m"), seen(self.CALLER))
+        assert backend.contexts[0].direct_key == "sk-theirs"
+
+    async def test_gets_no_fallback_that_others_would_pay_for(self, gateway_of: Callable[..., Gateway]) -> None:
+        first, second = FakeBackend(fails(ErrorKind.UPSTREAM_AUTH)), FakeBackend()
+        gateway = gateway_of(self.vendor("a", first), self.vendor("b", second))
+        error = await refusal(gateway, request(model="a/m", fallbacks=("b/m",)), seen(self.CALLER))
+        assert (error.kind, error.code) == (ErrorKind.PERMISSION_DENIED, "fallback_not_allowed")
+        assert not first.calls + second.calls
+
+    @pytest.mark.parametrize("model", ["", "best", "own/m"])
+    async def test_opens_nothing_that_asks_for_no_key(self, gateway_of: Callable[..., Gateway], model: str) -> None:
+        backend, own = FakeBackend(), FakeBackend()
+        alias = Alias((WeightedTarget(Target("a", "m")),))
+        gateway = gateway_of(
+            self.vendor("a", backend), provider("own", own), aliases={"best": alias}, default_route="best"
+        )
+        error = await refusal(gateway, request(model=model), seen(self.CALLER))
+        assert error.kind is ErrorKind.UNAUTHENTICATED
+        assert not backend.calls + own.calls
 
 
-@pytest.mark.parametrize(
-    ("behaviours", "n", "reported"),
-    [
-        ([makes()], 1, None),
-        ([fails(ErrorKind.UNAVAILABLE)], 1, ErrorKind.UNAVAILABLE),
-        ([fails(ErrorKind.UNAVAILABLE), makes()], 2, None),
-        ([fails(ErrorKind.RATE_LIMITED), fails(ErrorKind.CONTENT_REJECTED)], 2, ErrorKind.CONTENT_REJECTED),
-    ],
-)
-async def test_the_end_of_a_try_is_reported_once(
-    gateway_over: MakeGateway, behaviours: list[object], n: int, reported: ErrorKind | None
-) -> None:
-    backend = FakeBackend(*behaviours)  # type: ignore[arg-type]
-    gateway = gateway_over(directory(provider("a", backend, Profile(max_n=1))))
-    with contextlib.suppress(GatewayError):
-        await gateway.create(request(n), surroundings())
-    assert [failure and failure.kind for failure in backend.tries] == [reported]
+class TestMoney:
+    CALLER = holder(budgets=(Budget(1, _DAY),))
+
+    async def test_is_settled_at_what_it_cost(self, gateway_of: Callable[..., Gateway], store: SqliteStore) -> None:
+        backend = FakeBackend(makes(png(), cost_usd=0.01))
+        await gateway_of(provider("a", backend, PRICED)).create(request(), seen(self.CALLER))
+        assert await spent(store) == _CENT
+
+    async def test_is_reserved_while_the_work_is_done(
+        self, gateway_of: Callable[..., Gateway], store: SqliteStore
+    ) -> None:
+        hangs = Hangs()
+        gateway = gateway_of(provider("a", FakeBackend(hangs), PRICED))
+        task = asyncio.create_task(gateway.create(request(n=3), seen(self.CALLER)))
+        await hangs.begun.wait()
+        assert await spent(store) == 12 * _CENT
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def test_comes_back_from_a_failure(self, gateway_of: Callable[..., Gateway], store: SqliteStore) -> None:
+        backend = FakeBackend(fails(ErrorKind.UNAVAILABLE))
+        error = await refusal(gateway_of(provider("a", backend, PRICED)), request(), seen(self.CALLER))
+        assert error.kind is ErrorKind.UNAVAILABLE
+        assert await spent(store) == 0
+
+    @pytest.mark.parametrize(("profile", "cents"), [(PRICED, 4), (Profile(price=Price(), free=True), 0)])
+    async def test_of_work_cut_short_may_be_billed(
+        self, gateway_of: Callable[..., Gateway], store: SqliteStore, profile: Profile, cents: int
+    ) -> None:
+        gateway = gateway_of(provider("a", FakeBackend(Hangs()), profile))
+        error = await refusal(gateway, request(), seen(self.CALLER, seconds=0.2))
+        assert error.kind is ErrorKind.TIMEOUT
+        assert await spent(store) == cents * _CENT
+
+    async def test_that_is_used_up_stops_the_request_before_any_provider(
+        self, gateway_of: Callable[..., Gateway]
+    ) -> None:
+        backend = FakeBackend()
+        caller = holder(budgets=(Budget(0.03, _DAY),))
+        error = await refusal(gateway_of(provider("a", backend, PRICED)), request(), seen(caller))
+        assert error.kind is ErrorKind.BUDGET_EXCEEDED
+        assert not backend.calls
+
+    async def test_is_estimated_by_the_dearest_target(
+        self, gateway_of: Callable[..., Gateway], store: SqliteStore
+    ) -> None:
+        dear = Profile(max_n=10, price=Price(per_image=0.09))
+        gateway = gateway_of(provider("a", FakeBackend(), PRICED), provider("b", FakeBackend(), dear))
+        caller = holder(budgets=(Budget(0.08, _DAY),))
+        error = await refusal(gateway, request(model="a/m", fallbacks=("b/m",)), seen(caller))
+        assert error.kind is ErrorKind.BUDGET_EXCEEDED
+        await gateway.create(request(model="a/m"), seen(caller))
+
+    async def test_cannot_be_kept_in_budget_where_the_price_is_unknown(
+        self, gateway_of: Callable[..., Gateway]
+    ) -> None:
+        gateway = gateway_of(provider("a", FakeBackend(), Profile()))
+        error = await refusal(gateway, request(), seen(self.CALLER))
+        assert (error.kind, error.code) == (ErrorKind.PERMISSION_DENIED, "price_unknown")
+        await gateway.create(request(), seen(holder()))
+
+    async def test_of_two_hundred_at_once_stays_within_the_budget(
+        self, gateway_of: Callable[..., Gateway], store: SqliteStore
+    ) -> None:
+        gateway = gateway_of(provider("a", FakeBackend(makes(png(8, 8), cost_usd=0.02)), PRICED))
+        caller = holder(budgets=(Budget(2, _DAY),))
+        asked = request(size=Size(256, 256))
+        answers = await asyncio.gather(
+            *(gateway.create(asked, seen(caller, seconds=60)) for _ in range(200)), return_exceptions=True
+        )
+        refused = [answer.kind for answer in answers if isinstance(answer, GatewayError)]
+        assert set(refused) <= {ErrorKind.BUDGET_EXCEEDED}
+        assert await spent(store) == 2 * (200 - len(refused)) * _CENT <= 200 * _CENT
 
 
-async def test_a_cancelled_try_says_nothing_of_the_target(gateway_over: MakeGateway) -> None:
-    hangs = Hangs()
-    backend = FakeBackend(hangs)
-    task = asyncio.create_task(gateway_over(directory(provider("a", backend))).create(request(), surroundings()))
-    await hangs.begun.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert [failure and failure.kind for failure in backend.tries] == [ErrorKind.CANCELLED]
+class TestRates:
+    async def test_are_counted_and_told_before_the_answer(self, gateway_of: Callable[..., Gateway]) -> None:
+        backend, told = FakeBackend(), []
+        gateway = gateway_of(provider("a", backend))
+        caller = holder(rates=(Rate(Counts.REQUESTS, 1, 60),))
+        await gateway.create(request(), seen(caller, told=told.append))
+        error = await refusal(gateway, request(), seen(caller, told=told.append))
+        assert error.kind is ErrorKind.RATE_LIMITED
+        assert [standing.remaining for standing in told] == [1, 0, 0, 0]
+        assert len(backend.calls) == 1
 
-
-async def test_content_refused_in_one_call_is_not_shown_to_the_next_target(gateway_over: MakeGateway) -> None:
-    refusing = FakeBackend(fails(ErrorKind.UNAVAILABLE), fails(ErrorKind.CONTENT_REJECTED))
-    other = FakeBackend()
-    names = directory(provider("a", refusing, Profile(max_n=1)), provider("b", other))
-    with pytest.raises(GatewayError) as caught:
-        await gateway_over(names).create(request(2, fallbacks=("b/m",)), surroundings())
-    assert caught.value.kind is ErrorKind.CONTENT_REJECTED
-    assert not other.calls
+    async def test_of_images_count_images(self, gateway_of: Callable[..., Gateway]) -> None:
+        gateway = gateway_of(provider("a", FakeBackend()))
+        caller = holder(rates=(Rate(Counts.IMAGES, 5, 60),))
+        await gateway.create(request(n=3), seen(caller))
+        error = await refusal(gateway, request(n=3), seen(caller))
+        assert error.kind is ErrorKind.RATE_LIMITED
+        await gateway.create(request(n=2), seen(caller))
