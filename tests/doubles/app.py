@@ -148,6 +148,8 @@ class _Endpoint(_Asgi):
         switch = self._state.switches.take(double.name, model=model, key=key, purpose=self._operation.purpose)
         if switch.failure in faults.BEFORE_WORK:
             await faults.wait_or_reset(switch, request)
+            if switch.failure is Failure.HANG:
+                self._state.abandoned.append(recorded)
         reply = await self._reply(recorded, request, key, switch)
         return await faults.response(reply, switch, request)
 

@@ -50,6 +50,8 @@ class State:
             self.switches.clear()
             self.log: list[Recorded] = []
             self.leaks: list[Leak] = []
+            # Requests that were kept waiting until the client gave them up.
+            self.abandoned: list[Recorded] = []
             self.files: dict[str, ResultFile] = {}
             self.jobs: dict[str, dict[str, Job]] = {name: {} for name in self.doubles}
             self._orders = itertools.count()

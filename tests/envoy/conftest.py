@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from PIL import Image
 from running_gateway import REPOSITORY, RunningGateway, running_gateway
 

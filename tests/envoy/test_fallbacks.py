@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from gateway_of_doubles import (
     FALLBACK,
     Caller,
@@ -78,10 +77,7 @@ MISHAPS = (
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    tmp_path_factory: pytest.TempPathFactory,
-    doubles_process: DoublesServer,  # noqa: F811  # the fixture by its name
-) -> Iterator[RunningGateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, doubles_process: DoublesServer) -> Iterator[RunningGateway]:
     (refusing,) = free_ports(1)
     providers = {each.name: section(doubles_process, each.vendor, **each.changes) for each in MISHAPS}
     providers["refuses-connections"]["base_url"] = f"http://127.0.0.1:{refusing}"
@@ -101,7 +97,7 @@ def gateway(
 
 
 @pytest.fixture
-def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) -> Iterator[Caller]:  # noqa: F811
+def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) -> Iterator[Caller]:
     caller = Caller(gateway, doubles, small_png)
     with caller.client:
         yield caller
@@ -111,7 +107,7 @@ def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) ->
 def test_the_fallback_s_image_arrives_whatever_the_primary_does(
     mishap: Mishap,
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     if mishap.failure:
         doubles.state.fail(mishap.vendor, mishap.failure, **mishap.switch)
@@ -128,7 +124,7 @@ def test_the_fallback_s_image_arrives_whatever_the_primary_does(
     assert asked(doubles) == [mishap.vendor] * bool(mishap.failure) + ["deepinfra"]
 
 
-def test_fallbacks_are_tried_in_order_until_one_makes_it(caller: Caller, doubles: DoublesServer) -> None:  # noqa: F811
+def test_fallbacks_are_tried_in_order_until_one_makes_it(caller: Caller, doubles: DoublesServer) -> None:
     doubles.state.fail("openai", "server_error")
     doubles.state.fail("gemini", "malformed_json")
     answer = caller.ask("safe")
@@ -142,16 +138,13 @@ def test_fallbacks_are_tried_in_order_until_one_makes_it(caller: Caller, doubles
     assert answer.json()["extra_fields"]["model_requested"] == "safe"
 
 
-def test_no_fallback_is_asked_when_the_primary_makes_it(caller: Caller, doubles: DoublesServer) -> None:  # noqa: F811
+def test_no_fallback_is_asked_when_the_primary_makes_it(caller: Caller, doubles: DoublesServer) -> None:
     answer = caller.ask(f"openai/{OPENAI}", FALLBACK, "gemini/gemini-3.1-flash-image")
     assert told_maker(answer) == ("openai", OPENAI, 0)
     assert asked(doubles) == ["openai"]
 
 
-def test_what_surely_did_not_run_is_asked_for_again_at_the_same_place(
-    caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
-) -> None:
+def test_what_surely_did_not_run_is_asked_for_again_at_the_same_place(caller: Caller, doubles: DoublesServer) -> None:
     doubles.state.fail("openai", "rate_limited", times=2)
     answer = caller.ask(f"persistent/{OPENAI}", FALLBACK)
     assert told_maker(answer) == ("persistent", OPENAI, 0)
@@ -167,7 +160,7 @@ def test_what_surely_did_not_run_is_asked_for_again_at_the_same_place(
 def test_a_refusal_is_the_answer_and_no_other_provider_is_shown_the_picture(
     vendor: str,
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     """The first two say it inside a 200."""
     doubles.state.fail(vendor, "refusal")
@@ -204,7 +197,7 @@ DISASTERS = (
 def test_when_all_fail_alike_that_is_the_answer_and_every_attempt_is_listed(
     disaster: Disaster,
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     for vendor in ROUTE_VENDORS:
         doubles.state.fail(vendor, disaster.failure)
@@ -220,7 +213,7 @@ def test_when_all_fail_alike_that_is_the_answer_and_every_attempt_is_listed(
 
 def test_when_all_are_rate_limited_the_caller_is_told_when_the_first_is_back(
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     for vendor, seconds in zip(ROUTE_VENDORS, (40, 20, 30), strict=True):
         doubles.state.fail(vendor, "rate_limited", hint="retry-after", seconds=seconds)
@@ -238,10 +231,7 @@ def test_when_all_are_rate_limited_the_caller_is_told_when_the_first_is_back(
     assert 15 < int(again.headers["retry-after"]) <= 20
 
 
-def test_when_all_fail_differently_none_of_their_reasons_is_the_answer(
-    caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
-) -> None:
+def test_when_all_fail_differently_none_of_their_reasons_is_the_answer(caller: Caller, doubles: DoublesServer) -> None:
     doubles.state.fail("gemini", "unauthenticated")
     doubles.state.fail("openai", "server_error")
     doubles.state.fail("deepinfra", "empty_result")

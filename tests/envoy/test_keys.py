@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from gateway_of_doubles import FALLBACK, Caller, attempts, gateway_of_doubles, section, told_maker
 from running_gateway import RunningGateway
 
@@ -25,10 +24,7 @@ TWO_KEYS = [{"name": "main", "value": FIRST}, {"name": "spare", "value": SECOND,
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    tmp_path_factory: pytest.TempPathFactory,
-    doubles_process: DoublesServer,  # noqa: F811  # the fixture by its name
-) -> Iterator[RunningGateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, doubles_process: DoublesServer) -> Iterator[RunningGateway]:
     cases = (
         "limited",
         "refused",
@@ -59,7 +55,7 @@ def gateway(
 
 
 @pytest.fixture
-def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) -> Iterator[Caller]:  # noqa: F811
+def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) -> Iterator[Caller]:
     caller = Caller(gateway, doubles, small_png)
     with caller.client:
         yield caller
@@ -87,7 +83,7 @@ def test_another_key_takes_over_at_once_and_the_first_one_rests(
     failure: str,
     outcome: str,
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     doubles.state.fail("openai", failure, key=FIRST, hint="retry-after", seconds=60)
     answer = caller.ask(f"{provider}/{MODEL}", FALLBACK)
@@ -97,17 +93,14 @@ def test_another_key_takes_over_at_once_and_the_first_one_rests(
     assert keys_sent(doubles) == [FIRST, SECOND, SECOND]
 
 
-def test_a_key_that_may_not_use_one_model_goes_on_serving_the_others(
-    caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
-) -> None:
+def test_a_key_that_may_not_use_one_model_goes_on_serving_the_others(caller: Caller, doubles: DoublesServer) -> None:
     doubles.state.fail("openai", "forbidden", key=FIRST, model=MODEL)
     assert keys_told(caller.ask(f"forbidden/{MODEL}")) == [("main", "upstream_auth"), ("spare", "success")]
     assert keys_told(caller.ask(f"forbidden/{OTHER_MODEL}")) == [("main", "success")]
     assert keys_told(caller.ask(f"forbidden/{MODEL}")) == [("spare", "success")]
 
 
-def test_a_key_is_used_for_the_models_it_is_for(caller: Caller, doubles: DoublesServer) -> None:  # noqa: F811
+def test_a_key_is_used_for_the_models_it_is_for(caller: Caller, doubles: DoublesServer) -> None:
     for _ in range(3):
         assert keys_told(caller.ask(f"by-model/{MODEL}")) == [("new", "success")]
     assert set(keys_sent(doubles)) == {SECOND}
@@ -115,7 +108,7 @@ def test_a_key_is_used_for_the_models_it_is_for(caller: Caller, doubles: Doubles
 
 def test_when_every_key_is_refused_it_is_our_fault_and_nobody_is_asked_any_more(
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     doubles.state.fail("openai", "unauthenticated")
     first = caller.ask(f"all-refused/{MODEL}")
@@ -133,7 +126,7 @@ def test_when_every_key_is_refused_it_is_our_fault_and_nobody_is_asked_any_more(
 
 def test_when_every_key_is_rate_limited_the_caller_is_told_when_to_come_back(
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     doubles.state.fail("openai", "rate_limited", key=FIRST, hint="retry-after", seconds=50)
     doubles.state.fail("openai", "rate_limited", key=SECOND, hint="retry-after", seconds=40)
@@ -145,11 +138,7 @@ def test_when_every_key_is_rate_limited_the_caller_is_told_when_to_come_back(
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key"])
-def test_a_caller_s_own_key_is_used_in_place_of_ours(
-    header: str,
-    caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
-) -> None:
+def test_a_caller_s_own_key_is_used_in_place_of_ours(header: str, caller: Caller, doubles: DoublesServer) -> None:
     credential = f"Bearer {SECOND}" if header == "authorization" else SECOND
     answer = caller.ask(f"direct/{MODEL}", headers={header: credential})
     assert keys_told(answer) == [("direct", "success")]
@@ -163,7 +152,7 @@ def test_a_caller_s_own_key_is_used_in_place_of_ours(
 def test_a_caller_s_own_key_goes_to_the_primary_only_and_is_shown_nowhere(
     gateway: RunningGateway,
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     headers = {"authorization": f"Bearer {STRANGERS_KEY}"}
     answer = caller.ask(f"refused-direct/{MODEL}", FALLBACK, f"direct/{MODEL}", headers=headers)
@@ -181,7 +170,7 @@ def test_a_caller_s_own_key_goes_to_the_primary_only_and_is_shown_nowhere(
 
 def test_a_caller_s_own_key_is_not_sent_where_the_operator_chose_the_provider(
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     """Whose key it is nobody said."""
     answer = caller.ask("mine", headers={"authorization": f"Bearer {STRANGERS_KEY}"})
@@ -189,7 +178,7 @@ def test_a_caller_s_own_key_is_not_sent_where_the_operator_chose_the_provider(
     assert keys_sent(doubles) == [FIRST]
 
 
-def test_a_signing_key_is_never_sent_itself(caller: Caller, doubles: DoublesServer) -> None:  # noqa: F811
+def test_a_signing_key_is_never_sent_itself(caller: Caller, doubles: DoublesServer) -> None:
     model = doubles.state.doubles["bedrock-signed"].model
     assert keys_told(caller.ask(f"signed/{model}")) == [("key-1", "success")]
     secret = doubles.state.doubles["bedrock-signed"].key_parts["secret_access_key"]

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from gateway_of_doubles import Caller, assert_no_secret, attempts, gateway_of_doubles, pictures, section, told_maker
 from PIL import Image
 from running_gateway import RunningGateway
@@ -66,7 +65,7 @@ every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=str)
 
 
 @pytest.fixture(scope="module")
-def sections(doubles_process: DoublesServer) -> dict[str, Any]:  # noqa: F811  # the fixture by its name
+def sections(doubles_process: DoublesServer) -> dict[str, Any]:
     made = {name: section(doubles_process, name) for name in doubles_process.state.doubles}
     return {
         **made,
@@ -78,7 +77,7 @@ def sections(doubles_process: DoublesServer) -> dict[str, Any]:  # noqa: F811  #
 @pytest.fixture(scope="module")
 def gateway(
     tmp_path_factory: pytest.TempPathFactory,
-    doubles_process: DoublesServer,  # noqa: F811
+    doubles_process: DoublesServer,
     sections: dict[str, Any],
 ) -> Iterator[RunningGateway]:
     directory = tmp_path_factory.mktemp("gateway")
@@ -87,7 +86,7 @@ def gateway(
 
 
 @pytest.fixture
-def caller(gateway: RunningGateway, doubles: DoublesServer, photo: bytes) -> Iterator[Caller]:  # noqa: F811
+def caller(gateway: RunningGateway, doubles: DoublesServer, photo: bytes) -> Iterator[Caller]:
     caller = Caller(gateway, doubles, photo)
     with caller.client:
         yield caller
@@ -124,7 +123,7 @@ def test_makes_a_variation_of_exactly_the_size_and_format_asked_for(provider: Pr
 def test_hands_out_a_link_of_ours_and_shows_the_exchange_to_who_asks(
     provider: Provider,
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
     photo: bytes,
 ) -> None:
     target = f"{provider.name}/{provider.model}"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from gateway_of_doubles import Caller, attempts, gateway_of_doubles, pictures, section, told_maker
 from PIL import Image
 from running_gateway import RunningGateway
@@ -22,10 +21,7 @@ SEED = 100
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    tmp_path_factory: pytest.TempPathFactory,
-    doubles_process: DoublesServer,  # noqa: F811  # the fixture by its name
-) -> Iterator[RunningGateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, doubles_process: DoublesServer) -> Iterator[RunningGateway]:
     def of(max_n: int, **changes: Any) -> dict[str, Any]:
         return section(doubles_process, "vllm-omni", models={MODEL: {"max_n": max_n}}, **changes)
 
@@ -38,7 +34,7 @@ def gateway(
 
 
 @pytest.fixture
-def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) -> Iterator[Caller]:  # noqa: F811
+def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) -> Iterator[Caller]:
     caller = Caller(gateway, doubles, small_png)
     with caller.client:
         yield caller
@@ -65,7 +61,7 @@ def test_ten_images_are_ten_different_ones_in_the_right_order(
     max_n: int,
     calls: list[int],
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     answer = caller.ask(f"by-{max_n}/{MODEL}", n="10", seed=str(SEED))
     got = [picture.convert("RGB").tobytes() for picture in pictures(answer)]
@@ -88,10 +84,7 @@ def test_without_a_seed_they_differ_too(caller: Caller) -> None:
     assert len({picture.tobytes() for picture in pictures(caller.ask("openai/gpt-image-2", n="6"))}) == 6
 
 
-def test_what_one_of_the_calls_fails_to_make_is_made_by_the_next_target(
-    caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
-) -> None:
+def test_what_one_of_the_calls_fails_to_make_is_made_by_the_next_target(caller: Caller, doubles: DoublesServer) -> None:
     doubles.state.fail("vllm-omni", "server_error", times=1)
     answer = caller.ask(f"by-4/{MODEL}", "openai/gpt-image-2", n="10", seed=str(SEED))
     got = [picture.convert("RGB").tobytes() for picture in pictures(answer)]
@@ -118,10 +111,7 @@ def test_what_one_of_the_calls_fails_to_make_is_made_by_the_next_target(
     assert told_maker(answer) == ("openai", "gpt-image-2", 1)
 
 
-def test_when_no_target_is_left_there_is_what_there_is_and_a_warning(
-    caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
-) -> None:
+def test_when_no_target_is_left_there_is_what_there_is_and_a_warning(caller: Caller, doubles: DoublesServer) -> None:
     """One call at a time, so that it is known which of them is the third."""
     doubles.state.fail("vllm-omni", "server_error")
     doubles.state.fail("vllm-omni", "ok", times=2)
@@ -137,7 +127,7 @@ def test_when_no_target_is_left_there_is_what_there_is_and_a_warning(
 
 def test_a_model_that_makes_fewer_than_asked_for_is_filled_up_without_asking_it_again(
     caller: Caller,
-    doubles: DoublesServer,  # noqa: F811
+    doubles: DoublesServer,
 ) -> None:
     """A provider may drop an image that its own checks dislike, without a word."""
     doubles.state.fail("vllm-omni", "partial_refusal")

@@ -71,7 +71,7 @@ class Caller:
 
     def __init__(self, gateway: RunningGateway, server: DoublesServer, image: bytes) -> None:
         self._server = server
-        self._image = image
+        self.image = image
         self.client = httpx.Client(base_url=gateway.url, timeout=60, trust_env=False)
 
     def ask(
@@ -81,7 +81,7 @@ class Caller:
         data = {"model": model, "size": SIZE, "response_format": "b64_json", **fields}
         answer = self.client.post(
             VARIATIONS,
-            files={"image": ("photo.png", self._image)},
+            files={"image": ("photo.png", self.image)},
             data={**data, "fallbacks": list(fallbacks)},
             headers=dict(headers or {}),
         )
