@@ -241,10 +241,13 @@ def _timeout_s(text: str | None) -> float | None:
 
 def told(caught: Exception, call: Call) -> GatewayError:
     """What the caller is told of an exception. A bug goes to the log with everything, to the caller with its id."""
+    if isinstance(caught, TimeoutError):
+        return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request ran out.")
+    if isinstance(caught, GatewayError) and caught.code == DEADLINE_EXCEEDED:
+        # That code tells layers below whose timer it was; to callers a timeout is a timeout.
+        return GatewayError(ErrorKind.TIMEOUT, caught.message)
     if isinstance(caught, GatewayError) and caught.kind is not ErrorKind.INTERNAL:
         return caught
-    if isinstance(caught, TimeoutError):
-        return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request ran out.", code=DEADLINE_EXCEEDED)
     _error_log.error("a bug, request %s", call.id, exc_info=caught)
     error = internal_error(call.id)
     error.code = caught.code if isinstance(caught, GatewayError) else ""

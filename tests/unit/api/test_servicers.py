@@ -262,7 +262,7 @@ class TestStreams:
             metadata = (*THROUGH_ENVOY, ("x-request-timeout-ms", "300"))
             told = await _all(stub(channel).StreamImageVariation(asked(), metadata=metadata))
         assert [message.type for message in told[-2:]] == ["image_variation.attempt_failed", "image_variation.failed"]
-        assert told[-1].failed.code == "deadline_exceeded"
+        assert told[-1].failed.code == "timeout"
 
     async def test_that_meet_a_bug_end_with_an_event_through_envoy(
         self, serving: Serving, log_lines: Lines, caplog: pytest.LogCaptureFixture
