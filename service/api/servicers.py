@@ -34,13 +34,10 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.directory import Directory
 from service.gateway.events import AttemptStarted, Emit, Event, Outcome
-from service.gateway.finishing import ImagingPool
+from service.gateway.finishing import MOST_BYTES_AT_ONCE, ImagingPool
 from service.gateway.gateway import Gateway, Surroundings
 from service.gateway.links import Links
 from service.governance.rates import Standing
-
-# Taking apart and copying this much takes about half a millisecond.
-_MOST_BYTES_ON_THE_LOOP = 100_000
 
 Result = TypeVar("Result")
 
@@ -134,7 +131,7 @@ class Variations:
 
     async def _apart(self, size: int, work: Callable[[], Result]) -> Result:
         """Does work on ``size`` bytes where it holds nobody up."""
-        return await self._pool.run(work) if size > _MOST_BYTES_ON_THE_LOOP else work()
+        return await self._pool.run(work, at_once=size <= MOST_BYTES_AT_ONCE)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:

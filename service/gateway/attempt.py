@@ -11,10 +11,10 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Target
 from service.gateway.backend import CallContext, CallReport
 from service.gateway.directory import Directory, Provider
-from service.gateway.finishing import ImagingPool
+from service.gateway.finishing import MOST_BYTES_AT_ONCE, ImagingPool
 from service.gateway.record import Record
 from service.gateway.side_by_side import all_of, ended
-from service.imaging.convert import prepare_input
+from service.imaging.convert import input_complies, prepare_input
 from service.imaging.inspect import ImageFacts, ImageLimits
 from service.providers.base import ProducedImage, Profile, ProviderCall
 from service.providers.fit import fit
@@ -113,7 +113,11 @@ class TargetRunner:
             source=source.facts.size,
             default_prompt=self._default_prompt,
         )
-        image = await self._pool.run(lambda: prepare_input(source.data, profile, limits=self._limits))
+        size = len(source.data)
+        image = await self._pool.run(
+            lambda: prepare_input(source.data, profile, limits=self._limits),
+            at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and input_complies(source.facts, profile),
+        )
         for warning in fitted.warnings:
             record.warn(warning)
         missing, parts = record.missing, []

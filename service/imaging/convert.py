@@ -34,14 +34,12 @@ def prepare_input(data: bytes, profile: Profile, *, limits: ImageLimits) -> Enco
             version of this image is within the model's limits (a ribbon of 5000x10 pixels, say).
     """
     facts = inspect(data, limits=limits)
-    shape = facts.size
-    if profile.square_input:
-        shape = Size(min(shape.width, shape.height), min(shape.width, shape.height))
-    size = _input_size(shape, profile)
-    if facts.format in profile.input_formats and size == facts.size and _is_plain(facts):
+    if input_complies(facts, profile):
         stripped = picture_only(data, facts.format)
         if len(stripped) <= profile.max_input_bytes:
             return EncodedImage(stripped, facts.format, facts.size)
+    shape = _input_shape(facts, profile)
+    size = _input_size(shape, profile)
     image = decode(data, limits=limits, at_least=_smallest_useful(facts.size, shape, size))
     if profile.square_input:
         image = crop_square(image)
@@ -66,7 +64,7 @@ def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits
     try:
         facts = inspect(data, limits=limits)
         wanted = size or facts.size
-        if facts.format is output_format and facts.size == wanted and _is_plain(facts):
+        if result_complies(facts, wanted, output_format):
             return EncodedImage(picture_only(data, output_format, keep_provenance=True), output_format, wanted)
         image = decode(data, limits=limits, at_least=wanted)
     except GatewayError as error:
@@ -74,9 +72,30 @@ def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits
     return encode(resize_cover(image, wanted), output_format)
 
 
+def input_complies(facts: ImageFacts, profile: Profile) -> bool:
+    """Whether an upload's picture passes as it is, as long as its bytes are few enough.
+
+    Raises:
+        GatewayError: UNSUPPORTED, as ``prepare_input``.
+    """
+    size = _input_size(_input_shape(facts, profile), profile)
+    return facts.format in profile.input_formats and size == facts.size and _is_plain(facts)
+
+
+def result_complies(facts: ImageFacts, size: Size | None, output_format: ImageFormat) -> bool:
+    """Whether a provider's picture is what was asked for already."""
+    return facts.format is output_format and (size is None or size == facts.size) and _is_plain(facts)
+
+
 def _is_plain(facts: ImageFacts) -> bool:
     """Whether any decoder shows the file as it is meant without understanding metadata or special channels."""
     return facts.orientation == 1 and not facts.animated and facts.bits <= 8 and facts.mode in _PLAIN_MODES
+
+
+def _input_shape(facts: ImageFacts, profile: Profile) -> Size:
+    """The size of the part of the picture that is used."""
+    side = min(facts.size.width, facts.size.height)
+    return Size(side, side) if profile.square_input else facts.size
 
 
 def _input_size(shape: Size, profile: Profile) -> Size:
