@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -115,10 +116,14 @@ class Governor:
     async def aclose(self) -> None:
         """Gives settlements that wait for the store a last chance."""
         self._leaving.set()
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=_LEAVING_WAIT_S)
-        for task in self._settling:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_WAIT_S):
+                while self._settling:
+                    await asyncio.wait(self._settling)
+        left = tuple(self._settling)
+        for task in left:
             task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _count(
         self, accounts: tuple[RateAccount, ...], images: int, told: Callable[[Standing], None]
@@ -139,8 +144,10 @@ class Governor:
         for account, usage, cost in zip(accounts, usages, costs, strict=True):
             if usage.count + cost > account.rate.amount:
                 raise await self._limited(account, cost, told)
-        for account, cost in zip(accounts, costs, strict=True):
-            if not await self._store.hit(account, cost):
+        # Side by side, so that a store which writes to a disk does so once for all of them.
+        hits = await asyncio.gather(*map(self._store.hit, accounts, costs))
+        for account, cost, hit in zip(accounts, costs, hits, strict=True):
+            if not hit:
                 raise await self._limited(account, cost, told)
         if before is None:
             return None

@@ -5,14 +5,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+import yaml
 from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from gateway_of_doubles import gateway_of_doubles, section
 from google.rpc import error_details_pb2
@@ -21,7 +29,7 @@ from imagevariations.v1 import image_variation_pb2 as pb
 from imagevariations.v1 import image_variation_service_pb2_grpc
 from PIL import Image
 from redis_server import RedisServer, own_redis_server, redis_process, redis_server  # noqa: F401  # fixtures
-from running_gateway import RunningGateway
+from running_gateway import REPOSITORY, RunningGateway, free_ports
 
 from tests.doubles.server import DoublesServer
 
@@ -308,3 +316,71 @@ def test_a_store_that_goes_away_is_a_503_and_its_return_needs_nobody(
         assert post(gateway, picture, secret("unknown")).status_code == 503
         own_redis_server.start()
         assert post(gateway, picture, secret("limited")).status_code == 200
+
+
+def test_kill_9_in_mid_load_loses_nothing_that_was_settled(
+    tmp_path: Path,
+    doubles: DoublesServer,
+    picture: bytes,
+) -> None:
+    providers = {"recraft": section(doubles, "recraft")}
+    keys = [key("busy", budgets=[{"usd": 100, "window": "1d"}])]
+    (tmp_path / "gateway.yaml").write_text(
+        yaml.safe_dump({"providers": providers, "keys": keys, "engine": {"enabled": False}})
+    )
+    answered = 0
+    with served(tmp_path) as (process, address):
+        enough = threading.Event()
+
+        def ask() -> int:
+            """Asks for as long as somebody answers; how many answers there were."""
+            answers = 0
+            with grpc.insecure_channel(address) as channel:
+                stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
+                while True:
+                    try:
+                        stub.CreateImageVariation(
+                            pb.CreateImageVariationRequest(image=picture, model=MODEL, size="256x256"),
+                            metadata=(("authorization", f"Bearer {secret('busy')}"),),
+                            timeout=30,
+                        )
+                    except grpc.RpcError:
+                        return answers
+                    answers += 1
+                    if answers == 5:
+                        enough.set()
+
+        with ThreadPoolExecutor(8) as threads:
+            asking = [threads.submit(ask) for _ in range(8)]
+            assert enough.wait(60)
+            process.kill()
+            answered = sum(each.result() for each in asking)
+
+    with sqlite3.connect(tmp_path / ".gateway" / "governance.sqlite3") as connection:
+        ((nanos,),) = connection.execute("SELECT sum(nanos) FROM spending").fetchall()
+    connection.close()
+    # Whoever was answered has paid; the eight that were under way may have, too.
+    assert answered >= 5
+    assert answered * 40_000_000 <= nanos <= (answered + 8) * 40_000_000
+
+
+@contextlib.contextmanager
+def served(directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The service without Envoy: its process, and the address of its gRPC side."""
+    (port,) = free_ports(1)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'gen'}",
+        "GRPC_PORT": str(port),
+    }
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve"], cwd=directory, env=environment, stdout=log, stderr=log
+        )
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=60)
+        yield process, f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
