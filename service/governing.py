@@ -11,7 +11,6 @@ from service.config import Config
 from service.governance.authentication import Authenticator
 from service.governance.gate import Gate
 from service.governance.governor import Governor, OnStoreFailure
-from service.governance.redis_store import RedisStore
 from service.governance.sqlite_store import SqliteStore
 from service.governance.store import Store, StoreError
 
@@ -34,6 +33,9 @@ async def open_store(config: Config) -> Store:
     try:
         if isinstance(location, Path):
             return await SqliteStore.open(location)
+        # Imported only where it is wanted: it takes longer than all else here.
+        from service.governance.redis_store import RedisStore
+
         return RedisStore(location)
     except (StoreError, ValueError) as error:
         # The URL may hold a password, and libraries quote what they cannot read.

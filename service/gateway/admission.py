@@ -13,7 +13,6 @@ from service.governance.callers import Caller
 from service.governance.governor import Governor
 from service.governance.rates import Standing
 from service.providers.pricing import estimated_usd
-from service.routing.rules import DEADLINE_EXCEEDED
 
 
 class Admission:
@@ -64,9 +63,9 @@ class Admission:
         cost_usd: float | None = None
         try:
             yield
-            cost_usd = record.cost_usd
-        except GatewayError as error:
-            cost_usd = self._cost_when_cut_short(record) if error.code == DEADLINE_EXCEEDED else record.cost_usd or 0.0
+            cost_usd = self._cost_when_cut_short(record) if record.cut_short else record.cost_usd
+        except GatewayError:
+            cost_usd = self._cost_when_cut_short(record) if record.cut_short else record.cost_usd or 0.0
             raise
         except BaseException:
             cost_usd = self._cost_when_cut_short(record)
@@ -76,9 +75,14 @@ class Admission:
 
     def _cost_when_cut_short(self, record: Record) -> float | None:
         target = record.target
-        if target is None or self._directory.profile(target).free:
+        if target is None:
             return record.cost_usd or 0.0
-        return None
+        try:
+            free = self._directory.profile(target).free
+        except GatewayError:
+            # It is not configured or not there: nothing was asked of it.
+            free = True
+        return record.cost_usd or 0.0 if free else None
 
     def _estimate(self, request: VariationRequest, targets: tuple[Target, ...]) -> float:
         """What the dearest of the targets would cost: one of them makes the images."""

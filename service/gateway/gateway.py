@@ -107,6 +107,7 @@ class Gateway:
             error = GatewayError(ErrorKind.TIMEOUT, "The request's time ran out.", code=DEADLINE_EXCEEDED)
             _tell_failure(record, error, None, emit)
         if error is not None:
+            record.cut_short = error.code == DEADLINE_EXCEEDED
             error = _explained(error, record)
             if record.made_by is None:
                 raise error

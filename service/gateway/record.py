@@ -22,6 +22,7 @@ class Record:
 
     Attributes:
         made_by: Place in the route and name of the target that made the last image; None while there is none.
+        cut_short: Whether time ran out while a target was at work, which may bill what nobody waited for.
     """
 
     def __init__(self, request: VariationRequest, finish: Finish, emit: Emit) -> None:
@@ -37,6 +38,7 @@ class Record:
         self.raw_request: Any = None
         self.raw_response: Any = None
         self.made_by: tuple[int, Target] | None = None
+        self.cut_short = False
         self._current: tuple[int, Target] | None = None
         self._begun = 0.0
         self._attempts_before = 0

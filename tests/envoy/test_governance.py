@@ -221,6 +221,13 @@ def test_a_rate_limit_says_when_to_come_back_and_where_one_stands(
     assert [second.headers[name] for name in RATE_HEADERS[:2]] == ["1", "0"]
 
 
+def test_a_stream_is_refused_before_it_begins(gateway: RunningGateway, picture: bytes) -> None:
+    headers = {"authorization": f"Bearer {secret('disabled')}"}
+    for path in (VARIATIONS, f"{VARIATIONS}:stream"):
+        answer = httpx.post(f"{gateway.url}{path}", files={"image": picture}, headers=headers, trust_env=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "key_disabled")
+
+
 def test_images_are_limited_by_their_number(
     gateway: RunningGateway,
     doubles: DoublesServer,

@@ -221,6 +221,17 @@ class TestMoney:
         assert error.kind is ErrorKind.TIMEOUT
         assert await spent(store) == cents * _CENT
 
+    async def test_of_the_images_that_nobody_waited_for_may_be_billed_too(
+        self, gateway_of: Callable[..., Gateway], store: SqliteStore
+    ) -> None:
+        one_at_a_time = Profile(max_n=1, price=Price(per_image=0.04))
+        backend = FakeBackend(makes(png()), Hangs())
+        made = await gateway_of(provider("a", backend, one_at_a_time)).create(
+            request(n=2), seen(self.CALLER, seconds=0.3)
+        )
+        assert len(made.images) == 1
+        assert await spent(store) == 8 * _CENT
+
     async def test_that_is_used_up_stops_the_request_before_any_provider(
         self, gateway_of: Callable[..., Gateway]
     ) -> None:
