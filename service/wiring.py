@@ -56,7 +56,8 @@ async def opened_transport(config: Config) -> AsyncIterator[Transport]:
     async with contextlib.AsyncExitStack() as stack:
         fetcher = ImageFetcher()
         stack.push_async_callback(fetcher.aclose)
-        client = await stack.enter_async_context(open_client(connect_timeout_s=config.timeouts.connect))
+        client = open_client(connect_timeout_s=config.timeouts.connect)
+        stack.push_async_callback(client.aclose)
 
         async def for_caller(url: str) -> bytes:
             return await fetcher.fetch_image_url(url, policy=caller_policy, chosen_by=ChosenBy.CALLER)
@@ -87,9 +88,10 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
         settings = {**usual, **settings}
     for name, each in settings.items():
         entry = entries[each.type or name]
-        backend = RemoteBackend(
-            _upstream(name, entry, each, config), executor, breakers, needs_key=_needs_key(name, entry)
-        )
+        # At an address of the operator's own, whether a key is needed is the operator's to know.
+        needs_key = "" if each.base_url else _needs_key(name, entry)
+        backend = RemoteBackend(_upstream(name, entry, each, config), executor, breakers, needs_key=needs_key)
+        allow_raw = config.allow_raw if each.allow_raw is None else each.allow_raw
         providers.append(
             Provider(
                 name,
@@ -97,8 +99,9 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
                 _profiles(entry, each),
                 default_profile=entry.default_profile,
                 concurrency=each.concurrency,
-                checks_keys=bool(_needs_key(name, entry)) and not each.base_url,
-                allow_raw=config.allow_raw if each.allow_raw is None else each.allow_raw,
+                checks_keys=bool(needs_key),
+                allow_raw=allow_raw,
+                always_raw=allow_raw and each.always_raw,
             )
         )
     aliases = {

@@ -126,6 +126,7 @@ class ProviderSettings(Settings):
         max_retries: None: ``retries.max``.
         concurrency: Most calls at a time. None: no limit of its own.
         allow_raw: Whether raw requests and responses may be shown. None: the general ``allow_raw``.
+        always_raw: Whether they are shown in every answer, without being asked for; ``allow_raw`` has to let them.
     """
 
     type: str = ""
@@ -140,6 +141,7 @@ class ProviderSettings(Settings):
     max_retries: Annotated[Whole, Field(ge=0, le=10)] | None = None
     concurrency: Annotated[Whole, Field(ge=1, le=100_000)] | None = None
     allow_raw: bool | None = None
+    always_raw: bool = False
 
     @model_validator(mode="after")
     def _name_keys(self) -> ProviderSettings:

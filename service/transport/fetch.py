@@ -105,7 +105,8 @@ class ImageFetcher:
         """
         try:
             if url[:5].lower() == "data:":
-                return _decode_data_url(url, policy.max_bytes)
+                # A whole photo in base64 takes tens of milliseconds.
+                return await asyncio.to_thread(_decode_data_url, url, policy.max_bytes)
             async with asyncio.timeout(policy.timeout_s):
                 return await self._follow(url, policy)
         except _RefusedError as refusal:

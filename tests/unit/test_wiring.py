@@ -150,6 +150,21 @@ async def test_what_may_be_shown_raw_is_said_for_all_or_for_one(wired: Wired) ->
     assert [names.providers[name].allow_raw for name in ("openai", "fal")] == [False, True]
 
 
+async def test_what_is_always_shown_raw_still_has_to_be_allowed(wired: Wired) -> None:
+    names = wired(
+        """
+        allow_raw: true
+        providers: {openai: {keys: [k], always_raw: true, allow_raw: false}, fal: {keys: [k], always_raw: true}}
+        """
+    )
+    assert [names.providers[name].always_raw for name in ("openai", "fal")] == [False, True]
+
+
+async def test_a_server_of_the_operators_own_may_need_no_key(wired: Wired) -> None:
+    names = wired("providers: {openai: {base_url: 'http://127.0.0.1:9000/v1'}, fal: {}}")
+    assert [usable(names.providers[name]) for name in ("openai", "fal")] == [True, False]
+
+
 class TestDirectKeys:
     async def test_open_the_whole_catalog_to_those_who_bring_one(self, wired: Wired) -> None:
         names = wired("allow_direct_keys: true")
