@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-
 import httpx
 from pyqwest import HTTPTransport, Proxy
 from pyqwest.httpx import AsyncPyqwestTransport
@@ -20,12 +18,13 @@ def open_client(
     idle_timeout_s: float = 90.0,
     proxy: str = "",
     certificate_authorities: bytes = b"",
-) -> httpx.AsyncClient:
+) -> httpx.AsyncBaseTransport:
     """A client with a connection pool; one serves the whole process. Close it with ``aclose()``.
 
-    It follows no redirects (a redirected POST would leave for a host nobody vouched for), keeps no cookies (they
-    would travel from one caller's request to another's), and reads no environment variables. TLS is verified;
-    HTTP/2 is used where the server offers it. Time limits of whole requests are the caller's.
+    In httpx's terms it is a transport: what ``httpx.AsyncClient`` would add is what must not happen here. Nothing
+    follows redirects (a redirected POST would leave for a host nobody vouched for), keeps cookies (they would
+    travel from one caller's request to another's), or reads environment variables. TLS is verified; HTTP/2 is used
+    where the server offers it. Time limits of whole requests are the caller's.
 
     Args:
         connect_timeout_s: Seconds for name resolution, TCP and TLS together.
@@ -47,11 +46,4 @@ def open_client(
         follow_redirects=False,
         enable_otel=False,
     )
-    return httpx.AsyncClient(
-        transport=AsyncPyqwestTransport(transport),
-        follow_redirects=False,
-        trust_env=False,
-        timeout=None,  # noqa: S113 - the executor bounds every request, by a deadline that httpx cannot express
-        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
-        headers={"accept-encoding": "gzip", "user-agent": "image-variations-gateway"},
-    )
+    return AsyncPyqwestTransport(transport)

@@ -41,7 +41,7 @@ class Conversation:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: httpx.AsyncBaseTransport,
         clock: Clock,
         upstream: Upstream,
         call: ProviderCall,

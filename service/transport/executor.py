@@ -29,7 +29,7 @@ class Executor:
         fetch: Downloads results that a provider hands over as URLs.
     """
 
-    def __init__(self, client: httpx.AsyncClient, fetch: Fetch, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, client: httpx.AsyncBaseTransport, fetch: Fetch, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._client = client
         self._fetch = fetch
         self._clock = clock

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -15,6 +17,9 @@ from service.transport.encoding import encode_body
 from service.transport.exchange import Upstream
 from service.transport.trust import is_trusted
 
+_OUR_HEADERS = {"accept": "*/*", "accept-encoding": "gzip", "user-agent": "image-variations-gateway"}
+# Most requests go to a few URLs, and parsing one takes longer than building the rest of a request.
+_parsed = functools.lru_cache(maxsize=256)(httpx.URL)
 # An error body is only read for its message; this is plenty.
 _LONGEST_ERROR_BODY = 1_000_000
 
@@ -70,7 +75,7 @@ def require_trusted(request: HttpRequest, endpoint: Endpoint) -> None:
 
 
 async def send(
-    client: httpx.AsyncClient, request: SignableRequest, *, timeout_s: float, max_response_bytes: int
+    client: httpx.AsyncBaseTransport, request: SignableRequest, *, timeout_s: float, max_response_bytes: int
 ) -> HttpResponse:
     """The response, whatever its status, read whole. Error bodies are cut off after a megabyte.
 
@@ -86,9 +91,13 @@ async def send(
         raise _translated(error) from error
 
 
-async def _exchanged(client: httpx.AsyncClient, request: SignableRequest, most: int) -> HttpResponse:
-    stream = client.stream(request.method, request.url, headers=dict(request.headers), content=request.body)
-    async with stream as response:
+async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest, most: int) -> HttpResponse:
+    response = await client.handle_async_request(
+        httpx.Request(
+            request.method, _parsed(request.url), headers={**_OUR_HEADERS, **request.headers}, content=request.body
+        )
+    )
+    async with contextlib.aclosing(response):
         succeeded = response.is_success
         try:
             body = await _body(response, most if succeeded else _LONGEST_ERROR_BODY, cut=not succeeded)

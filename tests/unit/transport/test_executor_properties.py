@@ -96,7 +96,7 @@ async def lived_through(make_upstream, script, *, keys, profile, deadline_s, see
     async def fetch(url):
         return url.encode()
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(vendor.handle)) as client:
+    async with httpx.MockTransport(vendor.handle) as client:
         executor = Executor(client, fetch, clock=Clock(lambda: now[0], sleep, random.Random(seed).random))
         target = make_upstream(BASE, *(f"key-{number}" for number in range(keys)), **limits)
         try:

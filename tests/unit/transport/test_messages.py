@@ -5,7 +5,6 @@ import gzip
 import socket
 from contextlib import suppress
 
-import httpx
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -128,8 +127,7 @@ async def test_what_breaks_after_the_request_was_sent_may_have_run(client, serve
 async def test_a_refused_http2_stream_surely_did_not_run(serve_http2_reset, code, kind, may_have_run):
     requests = []
     url = await serve_http2_reset(code, requests)
-    transport = AsyncPyqwestTransport(HTTPTransport(http_version=HTTPVersion.HTTP2))
-    async with httpx.AsyncClient(transport=transport, timeout=None) as client:
+    async with AsyncPyqwestTransport(HTTPTransport(http_version=HTTPVersion.HTTP2)) as client:
         error = await failure(client, url)
     assert (error.kind, error.may_have_run) == (kind, may_have_run)
     # The HTTP library may repeat a refused request itself, and no other.
