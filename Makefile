@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # An address of one's own: HTTP_PORT=8081 GRPC_PORT=50052 make run
 HTTP_PORT ?= 8080
 GRPC_PORT ?= 50051
+# Where the stand-ins for the providers listen: make run-doubles DOUBLES_PORT=9001
+DOUBLES_PORT ?= 9000
 # A configuration file other than ./gateway.yaml: CONFIG=staging.yaml make run
 CONFIG ?=
 export HTTP_PORT GRPC_PORT
@@ -38,7 +40,7 @@ format: $(VENV)/dev-installed ## Format the code
 	$(BIN)/ruff check --fix .
 
 run-doubles: $(VENV)/dev-installed ## Start a double of every provider, to see fallbacks happen without a key
-	@exec $(BIN)/python -m tests.doubles
+	@exec $(BIN)/python -m tests.doubles --port $(DOUBLES_PORT)
 
 clean: ## Remove everything that was built or stored
 	rm -rf $(VENV) .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -41,15 +41,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.doubles", description=__doc__)
     parser.add_argument("--port", type=int, default=9000, help="port on 127.0.0.1 (default 9000; 0 for any)")
     arguments = parser.parse_args()
-    server = DoublesServer(port=arguments.port)
-    vendors = tuple(server.state.doubles.values())
+    try:
+        server = DoublesServer(port=arguments.port)
+    except OSError:
+        parser.error(f"port {arguments.port} is taken; choose another one with --port, or 0 for any")
+    values = configuration(tuple(server.state.doubles.values()), server.url)
+    first, second = (target.partition("/")[0] for target in values["aliases"]["doubles"][:2])
     lines = [
         "# Every vendor's double is running. A gateway.yaml that uses them:",
-        yaml.safe_dump(configuration(vendors, server.url), sort_keys=False).rstrip(),
+        yaml.safe_dump(values, sort_keys=False).rstrip(),
         "# End of the configuration.",
-        "",
-        f"# Requests so far: {server.url}/_log   keys in wrong places: {server.url}/_leaks",
-        f'# curl -X PUT {server.url}/_switch/fal -d \'{{"failure": "rate_limited", "times": 1}}\'',
+        "#",
+        "# Save all of this as gateway.yaml, `make run` in another terminal, and ask for all of them in turn:",
+        "#   curl http://localhost:8080/v1/images/variations -F image=@samples/coffee.jpg -F model=doubles",
+        f"# Let {first} fail, ask again, and extra_fields.attempts tells that {second} took over:",
+        f'#   curl -X PUT {server.url}/_switch/{first} -d \'{{"failure": "server_error"}}\'',
+        f"# Every request so far is at {server.url}/_log, what else there is in tests/doubles/README.md.",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
