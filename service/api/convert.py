@@ -16,6 +16,7 @@ from service.core.errors import GatewayError
 from service.core.values import Attempt, Size, Target, Usage
 from service.gateway.directory import Alias, Directory, Provider
 from service.gateway.events import AttemptFailed, AttemptStarted, Event, FinishedImage, Outcome
+from service.governance.keys import VirtualKey
 from service.providers.base import Price, Profile
 
 _EVENT_PREFIX = "image_variation."
@@ -218,19 +219,26 @@ def _count(number: int) -> int:
 
 
 def models_message(
-    directory: Directory, warnings: Mapping[Target, Sequence[str]]
+    directory: Directory, warnings: Mapping[Target, Sequence[str]], key: VirtualKey | None = None
 ) -> model_service_pb2.ListModelsResponse:
     """Every model that is listed, then the aliases.
 
     Args:
         warnings: What is wrong with a model, such as a sunset date that has passed.
+        key: Leaves out what it may not use. None: everything may be used.
     """
+    may_use = key.may_use if key else lambda _: True
     models = [
         _model_message(provider, name, profile, warnings.get(Target(provider.name, name), ()))
         for provider in directory.providers.values()
         for name, profile in provider.profiles.items()
+        if may_use(Target(provider.name, name))
     ]
-    models.extend(_alias_message(name, alias) for name, alias in directory.aliases.items())
+    models.extend(
+        _alias_message(name, alias)
+        for name, alias in directory.aliases.items()
+        if any(may_use(weighted.target) for weighted in alias.targets)
+    )
     return model_service_pb2.ListModelsResponse(object="list", data=models)
 
 

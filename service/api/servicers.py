@@ -205,8 +205,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         request: model_service_pb2.ListModelsRequest,  # noqa: ARG002 - it has no fields
         context: Context,
     ) -> model_service_pb2.ListModelsResponse:
-        async def handle(_: Call) -> model_service_pb2.ListModelsResponse:
-            return models_message(self._directory, self._warnings)
+        async def handle(call: Call) -> model_service_pb2.ListModelsResponse:
+            return models_message(self._directory, self._warnings, call.caller.key)
 
         return await self._calls.unary("ListModels", context, handle)
 

@@ -251,6 +251,16 @@ def test_every_answer_tells_where_one_stands(
     assert [answer.headers[RATE_HEADERS[1]] for answer in answers] == ["100", "100", "99"]
 
 
+def test_a_key_lists_what_it_may_use(gateway: RunningGateway) -> None:
+    def listed(name: str) -> set[str]:
+        headers = {"authorization": f"Bearer {secret(name)}"}
+        answer = httpx.get(f"{gateway.url}/v1/models", headers=headers, trust_env=False)
+        return {model["id"].partition("/")[0] for model in answer.json()["data"] if "/" in model["id"]}
+
+    assert listed("narrow") == {"recraft"}
+    assert {"recraft", "openai"} < listed("plain")
+
+
 def test_a_link_is_a_permission_of_its_own(
     gateway: RunningGateway,
     doubles: DoublesServer,
