@@ -35,6 +35,9 @@ class JsonFormatter(logging.Formatter):
 
 def configure(level: str) -> None:
     """Sends everything at or above ``level`` (debug, info, warning, error) to standard output."""
+    # What no line of ours tells need not be found out for each (Python's logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

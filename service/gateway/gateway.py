@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import string
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from service.imaging.inspect import ImageLimits, inspect
 from service.routing.route import Route, RoutePolicy, Try
 from service.routing.rules import DEADLINE_EXCEEDED
 
-_ID_CHARACTERS = string.ascii_letters + string.digits
 # Seconds between the end of the backends' time and the end of the request's.
 _CLOSING_S = 0.05
 
@@ -149,7 +147,7 @@ class Gateway:
     ) -> Outcome:
         fallback_index, target = made_by
         return Outcome(
-            id="var_" + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(24)),
+            id=f"var_{secrets.token_hex(12)}",
             created=int(time.time()),
             images=tuple(image for _, image in sorted(record.images.items())),
             model_requested=request.model or self._directory.default_route,
