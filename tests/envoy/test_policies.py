@@ -12,7 +12,8 @@ from running_gateway import RunningGateway
 from tests.doubles.server import DoublesServer
 
 MODEL = "gpt-image-2"
-FAILURES, COOLDOWN_S = 3, 0.6
+# Long enough for two requests on a busy machine, since the first tests look at what happens before it is over.
+FAILURES, COOLDOWN_S = 3, 1.2
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_a_target_that_keeps_failing_is_not_asked_any_more(
     assert attempts(answer) == [("opens", "unavailable", None), ("deepinfra", "success", 200)]
     alone = caller.ask(f"opens/{MODEL}")
     assert (alone.status_code, alone.json()["error"]["code"]) == (503, "circuit_open")
-    assert alone.headers["retry-after"] == "1"
+    assert alone.headers["retry-after"] in ("1", "2")
     assert asked(doubles) == ["openai"] * FAILURES + ["deepinfra"]
     # Only this one rests: the same vendor under another name is asked.
     assert attempts(caller.ask(f"innocent/{MODEL}", FALLBACK))[0] == ("innocent", "unavailable", 500)
