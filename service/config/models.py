@@ -126,7 +126,7 @@ class TimeoutSettings(Settings):
 
 
 class BreakerSettings(Settings):
-    """After ``failures`` in a row a target is passed over for ``cooldown`` seconds; then one call may try it."""
+    """After ``failures`` in a row a target is passed over for ``cooldown`` seconds; then one request may try it."""
 
     failures: Annotated[Whole, Field(ge=1, le=1000)] = 5
     cooldown: Seconds = 30.0
