@@ -249,12 +249,16 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class SignableRequest:
-    """A request as it goes over the wire, for schemes that sign it whole (SigV4)."""
+    """A request as it goes over the wire, for schemes that sign it whole (SigV4).
+
+    Attributes:
+        body: A form with a large file comes in pieces that follow each other, so that the file is not held twice.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes | tuple[bytes, ...] = field(repr=False)
 
 
 Exchange = Generator[HttpRequest, HttpResponse, CallResult]

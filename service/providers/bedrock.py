@@ -183,7 +183,12 @@ def _signature(request: SignableRequest, credential: Credential, region: str, no
     added = {"X-Amz-Date": timestamp, **({"X-Amz-Security-Token": session_token} if session_token else {})}
     # Only what no proxy on the way may change is signed.
     signed = {name: value for name, value in request.headers.items() if name.lower() in ("accept", "content-type")}
-    to_sign = AWSRequest(method=request.method, url=request.url, headers={**signed, **added}, data=request.body)
+    to_sign = AWSRequest(
+        method=request.method,
+        url=request.url,
+        headers={**signed, **added},
+        data=b"".join(request.body) if isinstance(request.body, tuple) else request.body,
+    )
     # SigV4Auth.add_auth would take the time from the machine's clock; these are its steps, with ours.
     to_sign.context["timestamp"] = timestamp
     signer = SigV4Auth(Credentials(access_key, secret_key, session_token), "bedrock", region)

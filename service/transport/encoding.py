@@ -13,11 +13,15 @@ from service.core.errors import ErrorKind, GatewayError
 from service.providers.base import FormBody, JsonBody
 
 
+# Up to here one piece is quicker to send than several.
+_MOST_BYTES_JOINED = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedBody:
-    """The bytes of a body and the content-type header that describes them."""
+    """The bytes of a body, in pieces where they are many, and the content-type header that describes them."""
 
-    content: bytes = field(repr=False)
+    content: bytes | tuple[bytes, ...] = field(repr=False)
     content_type: str
 
 
@@ -53,7 +57,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} has no JSON form")
 
 
-def _form(body: FormBody, boundary: str) -> bytes:
+def _form(body: FormBody, boundary: str) -> bytes | tuple[bytes, ...]:
     """multipart/form-data (RFC 7578) with names escaped as browsers do it (WHATWG HTML, section 4.10.21.8).
 
     A boundary of 128 random bits cannot be foreseen, so no value can be made to contain it.
@@ -71,7 +75,7 @@ def _form(body: FormBody, boundary: str) -> bytes:
         pieces.append(file.data)
         pieces.append(b"\r\n")
     pieces.append(f"--{boundary}--\r\n".encode())
-    return b"".join(pieces)
+    return b"".join(pieces) if sum(map(len, pieces)) <= _MOST_BYTES_JOINED else tuple(pieces)
 
 
 def _escaped(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 
 import httpx
@@ -37,7 +37,7 @@ def signed_request(
     require_trusted(request, upstream.endpoint)
     # The translator's own headers win over the operator's.
     headers = {name.lower(): value for name, value in (*upstream.headers.items(), *request.headers.items())}
-    content = b""
+    content: bytes | tuple[bytes, ...] = b""
     if request.body is not None:
         encoded = encode_body(request.body)
         content = encoded.content
@@ -92,9 +92,15 @@ async def send(
 
 
 async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest, most: int) -> HttpResponse:
+    headers, body = {**_OUR_HEADERS, **request.headers}, request.body
+    if isinstance(body, tuple):
+        headers["content-length"] = str(sum(map(len, body)))
     response = await client.handle_async_request(
         httpx.Request(
-            request.method, _parsed(request.url), headers={**_OUR_HEADERS, **request.headers}, content=request.body
+            request.method,
+            _parsed(request.url),
+            headers=headers,
+            content=_in_turn(body) if isinstance(body, tuple) else body,
         )
     )
     async with contextlib.aclosing(response):
@@ -106,6 +112,11 @@ async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest,
                 raise
             body = b""  # The status alone says what went wrong.
         return HttpResponse(response.status_code, _headers(response.headers), body)
+
+
+async def _in_turn(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 async def _body(response: httpx.Response, most: int, *, cut: bool) -> bytes:

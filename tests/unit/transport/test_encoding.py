@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -82,3 +83,12 @@ def test_whatever_the_values_hold_a_parser_gets_them_back(fields, data):
 
 def test_a_body_s_bytes_stay_out_of_its_repr():
     assert "secret" not in repr(encode_body(JsonBody("secret")))
+
+
+def test_a_large_file_is_not_copied_into_one_piece_with_the_rest():
+    large = b"x" * 2_000_000
+    encoded = encode_body(FormBody((("n", "1"),), (FormFile("image", "image.png", "image/png", large),)))
+    assert any(piece is large for piece in encoded.content)
+    # It reads as a form of one piece would.
+    joined = replace(encoded, content=b"".join(encoded.content))
+    assert parts(joined) == [("n", None, "text/plain", b"1"), ("image", "image.png", "image/png", large)]

@@ -80,6 +80,15 @@ async def test_method_path_headers_and_body_arrive_as_they_are(client, serve, be
     assert "python" not in received.headers["user-agent"]
 
 
+async def test_a_body_in_pieces_arrives_in_one_with_its_length(client, serve, behaviours):
+    server = await serve(behaviours.answer(200))
+    await sent(client, server.url, body=(b"--a", b"x" * 3_000_000, b"a--"))
+    [received] = server.received
+    assert received.body == b"--a" + b"x" * 3_000_000 + b"a--"
+    assert received.headers["content-length"] == "3000006"
+    assert "transfer-encoding" not in received.headers
+
+
 async def test_a_refused_connection_surely_did_not_run(client, refused_url):
     error = await failure(client, refused_url)
     assert (error.kind, error.may_have_run) == (ErrorKind.UNAVAILABLE, False)
