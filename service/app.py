@@ -17,6 +17,8 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from imagevariations.v1 import (
+    cache_service_pb2,
+    cache_service_pb2_grpc,
     image_file_service_pb2,
     image_file_service_pb2_grpc,
     image_variation_form_service_pb2,
@@ -28,6 +30,7 @@ from imagevariations.v1 import (
 )
 
 from service import engine, logs
+from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.servicers import (
     ImageFileServicer,
@@ -36,6 +39,7 @@ from service.api.servicers import (
     ModelServicer,
     Variations,
 )
+from service.caching import opened_cache
 from service.config import Config
 from service.core.values import Target
 from service.gateway.admission import Admission
@@ -68,6 +72,7 @@ SERVICE_NAMES = tuple(
         (image_variation_form_service_pb2.DESCRIPTOR, "ImageVariationFormService"),
         (model_service_pb2.DESCRIPTOR, "ModelService"),
         (image_file_service_pb2.DESCRIPTOR, "ImageFileService"),
+        (cache_service_pb2.DESCRIPTOR, "CacheService"),
     )
 )
 
@@ -114,6 +119,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         stack.callback(workers.close)
         local = LocalBackend(workers, limits)
         governance = await stack.enter_async_context(opened_governance(config))
+        caching = await stack.enter_async_context(opened_cache(config, imaging, limits))
         transport = await stack.enter_async_context(opened_transport(config))
 
         directory = make_directory(config, local, transport.executor)
@@ -130,6 +136,7 @@ async def running(config: Config) -> AsyncIterator[int]:
             fetch=transport.fetch_for_caller,
             policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
             admission=Admission(directory, governance.governor),
+            caching=caching,
         )
         calls = Calls(_call_settings(config), governance.gate)
 
@@ -137,6 +144,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         health = HealthServicer()
         variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
         _register(server, variations, directory, warnings, links, calls, health)
+        cache_service_pb2_grpc.add_CacheServiceServicer_to_server(CacheServicer(caching, calls), server)
         port = _bind(server, config)
         sweeping = asyncio.create_task(_sweep_for_ever(store))
         stack.callback(sweeping.cancel)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
+from service.api.cache_headers import PREFIX as CACHE_PREFIX
 from service.api.credentials import Gate, credential_in
 from service.api.status import STATUS, internal_error, short_message, trailers
 from service.core.errors import ErrorKind, GatewayError, invalid
@@ -53,6 +54,7 @@ class Call:
         transcoded: Whether it came through Envoy's JSON side.
         base_url: Where the caller reached us, for links.
         credential: What the caller brought along, whatever it is worth. Empty: nothing.
+        cache_headers: Those of the request's headers that are about the cache.
         caller: Who that is, once it is known.
         headers: Response headers, sent with the answer whether it succeeds or fails.
         log: Further fields of its log line.
@@ -67,6 +69,7 @@ class Call:
     base_url: str
     raw: bool
     credential: str = field(default="", repr=False)
+    cache_headers: Mapping[str, str] = field(default_factory=dict)
     caller: Caller = ANYBODY
     headers: dict[str, str] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
@@ -206,6 +209,7 @@ class Calls:
             base_url=self._base_url(metadata),
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
             credential=credential_in(metadata),
+            cache_headers={name: value for name, value in metadata.items() if name.startswith(CACHE_PREFIX)},
             headers={REQUEST_ID_HEADER: request_id, "x-cache": "off"},
         )
         return call, error

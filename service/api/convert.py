@@ -15,7 +15,7 @@ from service.api.validation import Fields, fallback_name
 from service.core.errors import GatewayError
 from service.core.values import Attempt, Size, Target, Usage
 from service.gateway.directory import Alias, Directory, Provider
-from service.gateway.events import AttemptFailed, AttemptStarted, Event, FinishedImage, Outcome
+from service.gateway.events import AttemptFailed, AttemptStarted, CacheReport, FinishedImage, Outcome, VisibleEvent
 from service.governance.keys import VirtualKey
 from service.providers.base import Price, Profile
 
@@ -108,7 +108,7 @@ def image_message(image: FinishedImage) -> pb.ImageVariation:
     return message
 
 
-def event_message(event: Event) -> pb.StreamImageVariationResponse:
+def event_message(event: VisibleEvent) -> pb.StreamImageVariationResponse:
     """One event of a stream."""
     match event:
         case AttemptStarted():
@@ -160,6 +160,8 @@ def _extra_fields(outcome: Outcome) -> pb.ExtraFields:
     )
     if outcome.cost_usd is not None:
         extra.cost_usd = outcome.cost_usd
+    if outcome.cache is not None:
+        extra.cache_debug.CopyFrom(_cache_message(outcome.cache))
     for name, raw in (("raw_request", outcome.raw_request), ("raw_response", outcome.raw_response)):
         if raw is not None:
             shown = _shown_raw(raw)
@@ -186,6 +188,23 @@ def _shown_raw(raw: Any) -> struct_pb2.Value | None:
     except (ValueError, OverflowError, RecursionError, json_format.ParseError, DecodeError):
         return None
     return value
+
+
+def _cache_message(report: CacheReport) -> pb.CacheDebug:
+    message = pb.CacheDebug(
+        cache_hit=report.hit,
+        cache_id=report.id,
+        hit_type=report.hit_type,
+        requested_provider=report.requested.provider,
+        requested_model=report.requested.model,
+        input_tokens=0,
+        threshold=report.threshold,
+    )
+    if report.used is not None:
+        message.provider_used, message.model_used = report.used.provider, report.used.model
+    if report.similarity is not None:
+        message.similarity = report.similarity
+    return message
 
 
 def _attempt_message(attempt: Attempt) -> pb.Attempt:

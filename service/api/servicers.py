@@ -19,6 +19,7 @@ from imagevariations.v1 import (
 )
 from imagevariations.v1 import image_variation_pb2 as pb
 
+from service.api.cache_headers import cache_wishes
 from service.api.calls import Call, Calls, Context, hashed, told
 from service.api.convert import (
     completed_message,
@@ -33,7 +34,7 @@ from service.api.validation import Fields, checked
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, Emit, Event, Outcome
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Event, Outcome, VisibleEvent
 from service.gateway.finishing import MOST_BYTES_AT_ONCE, ImagingPool
 from service.gateway.gateway import Gateway, Surroundings
 from service.gateway.links import Links
@@ -91,13 +92,14 @@ class Variations:
     async def _events(
         self, call: Call, request: VariationRequest
     ) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        events: asyncio.Queue[VisibleEvent | None] = asyncio.Queue()
         begun = False
         note = _noting(call)
 
         def happened(event: Event) -> None:
             note(event)
-            events.put_nowait(event)
+            if not isinstance(event, CacheConsulted):
+                events.put_nowait(event)
 
         async def work() -> Outcome:
             try:
@@ -253,6 +255,7 @@ def _surroundings(call: Call) -> Surroundings:
         direct_key=call.caller.direct_key,
         caller=call.caller,
         told=told_standing,
+        cache=cache_wishes(call.cache_headers),
     )
 
 
@@ -260,7 +263,9 @@ def _noting(call: Call) -> Emit:
     """Keeps headers and log line up to date with the target that is being tried, so that failures tell it too."""
 
     def note(event: Event) -> None:
-        if isinstance(event, AttemptStarted):
+        if isinstance(event, CacheConsulted):
+            call.headers["x-cache"] = call.log["cache"] = "miss" if event.target is None else "hit"
+        if isinstance(event, AttemptStarted | CacheConsulted) and event.target is not None:
             call.headers |= {
                 "x-provider": event.target.provider,
                 "x-model": _header_value(event.target.model),

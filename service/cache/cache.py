@@ -103,6 +103,7 @@ class ResultCache:
             CacheStoreError: The store cannot be used. It may be later on: look-ups try to load it again.
         """
         await self._follow()
+        await self._merged()
 
     async def look_up(self, query: Query) -> Hit | None:
         """The result for the same pixels or else, exactly, the nearest one within the threshold; None: there is none.

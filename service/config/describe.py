@@ -22,7 +22,7 @@ _COMMENT_COLUMN = 56
 _PLAIN = re.compile(r"[A-Za-z./_-][A-Za-z0-9 ./_,;-]*|[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BYTES = frozenset({"request_bytes", "response_bytes", "max_bytes"})
 _SECONDS = frozenset(
-    {"request_timeout", "backoff", "max_backoff", "connect", "attempt", "cooldown", "expires_after", "timeout"}
+    {"request_timeout", "backoff", "max_backoff", "connect", "attempt", "cooldown", "expires_after", "timeout", "ttl"}
 )
 
 

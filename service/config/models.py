@@ -158,6 +158,19 @@ class ResultSettings(Settings):
     signing_secret: Annotated[Secret, AfterValidator(_long_enough)] | None = None
 
 
+class CacheSettings(Settings):
+    """The result cache. ``store`` None: a file in the state directory. ``ttl`` in seconds."""
+
+    enabled: bool = False
+    store: StateLocation | None = None
+    threshold: Annotated[Number, Field(ge=0.5, le=1)] = 0.765
+    ttl: Annotated[Seconds, Field(ge=1, le=366 * 86_400)] = 86_400.0
+    max_bytes: Bytes = 1024**3
+    max_entries: Annotated[Whole, Field(ge=1, le=10_000_000)] = 100_000
+    scope: Literal["key", "shared"] = "key"
+    direct_keys: bool = False
+
+
 class LogSettings(Settings):
     """How much is logged."""
 
@@ -232,6 +245,7 @@ class Config(Settings):
     breaker: BreakerSettings = BreakerSettings()
     engine: EngineSettings = EngineSettings()
     results: ResultSettings = ResultSettings()
+    cache: CacheSettings = CacheSettings()
     state_directory: Annotated[str, Field(min_length=1)] = ".gateway"
     keys: tuple[VirtualKeySettings, ...] = ()
     teams: Frozen[Name, TeamSettings] = Field(default_factory=empty)
@@ -267,6 +281,12 @@ class Config(Settings):
     def state_location(self) -> Path | str:
         """Where keys, spending and rates are kept: a file, or the URL of a Redis server."""
         location = self.state.get_secret_value() if self.state else "governance.sqlite3"
+        return location if "://" in location else self.state_path / Path(location).expanduser()
+
+    @property
+    def cache_location(self) -> Path | str:
+        """Where the result cache is: a file, or the URL of a Redis server."""
+        location = self.cache.store.get_secret_value() if self.cache.store else "cache.sqlite3"
         return location if "://" in location else self.state_path / Path(location).expanduser()
 
     @property

@@ -22,6 +22,29 @@ class FinishedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheReport:
+    """How the cache was used for a request.
+
+    Attributes:
+        threshold: The least similarity that counted as a semantic hit.
+        requested: The first target of the request's route.
+        hit: Whether the images come from the cache.
+        id: Of the entry that was served or written. Empty: none was.
+        hit_type: ``direct`` or ``semantic``; empty for a miss.
+        similarity: Of the source to that of the entry, in [0, 1]; None for a miss.
+        used: The target that made the images that were served; None for a miss.
+    """
+
+    threshold: float
+    requested: Target
+    hit: bool = False
+    id: str = ""
+    hit_type: str = ""
+    similarity: float | None = None
+    used: Target | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Everything that can be told about a request that succeeded.
 
@@ -32,6 +55,7 @@ class Outcome:
         fallback_index: That target's place in the route.
         latency_ms: From the request's arrival to now.
         cost_usd: None where unknown.
+        cache: How the cache was used; None: it had no part in it.
     """
 
     id: str
@@ -48,6 +72,7 @@ class Outcome:
     quality: str = ""
     background: str = ""
     warnings: tuple[str, ...] = ()
+    cache: CacheReport | None = None
     raw_request: Any = field(default=None, repr=False)
     raw_response: Any = field(default=None, repr=False)
 
@@ -69,7 +94,21 @@ class AttemptFailed:
     next_target: Target | None
 
 
-Event = AttemptStarted | AttemptFailed | FinishedImage
+@dataclass(frozen=True, slots=True)
+class CacheConsulted:
+    """The cache was looked into. On a hit, ``target`` is who made the images that come next; None: it was a miss.
+
+    ``fallback_index`` is that target's place in the route.
+    """
+
+    target: Target | None = None
+    fallback_index: int = 0
+
+
+VisibleEvent = AttemptStarted | AttemptFailed | FinishedImage
+"""What streams tell."""
+
+Event = VisibleEvent | CacheConsulted
 Emit = Callable[[Event], None]
 """Takes an event as it happens. Must not block or raise."""
 

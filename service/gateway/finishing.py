@@ -7,8 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.cache.entries import CachedImage
 from service.core.errors import GatewayError
-from service.core.values import EncodedImage, ResponseFormat, VariationRequest
+from service.core.values import ResponseFormat, VariationRequest
 from service.gateway.events import FinishedImage
 from service.gateway.links import Links
 from service.gateway.record import Finish
@@ -50,11 +51,14 @@ class Finisher:
         self._links = links
         self._limits = limits
 
-    def bound_to(self, request: VariationRequest, base_url: str) -> Finish:
+    def bound_to(
+        self, request: VariationRequest, base_url: str, encoded: dict[int, CachedImage] | None = None
+    ) -> Finish:
         """The finishing step of one request.
 
         Args:
             base_url: Where the caller reached us, for links.
+            encoded: Where to leave the finished images by their index, for the cache.
         """
 
         async def finished(index: int, produced: ProducedImage) -> FinishedImage:
@@ -64,7 +68,10 @@ class Finisher:
                 ),
                 at_once=self._passes(produced.data, request),
             )
-            return await self._delivered(index, image, request, base_url, produced.revised_prompt)
+            cached = CachedImage(image, produced.revised_prompt)
+            if encoded is not None:
+                encoded[index] = cached
+            return await self.delivered(index, cached, request, base_url)
 
         return finished
 
@@ -78,9 +85,11 @@ class Finisher:
             # Nor does finding out, once more, that it is no image.
             return True
 
-    async def _delivered(
-        self, index: int, image: EncodedImage, request: VariationRequest, base_url: str, revised_prompt: str
+    async def delivered(
+        self, index: int, cached: CachedImage, request: VariationRequest, base_url: str
     ) -> FinishedImage:
+        """An image as this caller gets it: inline, or as a link made for this answer."""
+        image, revised_prompt = cached.image, cached.revised_prompt
         if request.response_format is ResponseFormat.B64_JSON:
             return FinishedImage(index, image.size, image.format, data=image.data, revised_prompt=revised_prompt)
         url = await self._links.publish(image, base_url)

@@ -8,12 +8,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from service.cache.entries import CachedImage, CachedResult
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.admission import Admission
 from service.gateway.attempt import Source, TargetRunner
+from service.gateway.caching import NO_WISHES, CacheWishes, Caching
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, Emit, Outcome, ignore
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Outcome, ignore
 from service.gateway.finishing import Finisher
 from service.gateway.record import Record
 from service.governance.callers import ANYBODY, Caller
@@ -38,6 +40,7 @@ class Surroundings:
         direct_key: The caller's own key for the primary provider. Empty: none.
         caller: Who is calling, with what that one may do.
         told: Is told how the caller stands with a request limit, where there is one.
+        cache: What the request says about the cache.
     """
 
     deadline: float
@@ -45,6 +48,7 @@ class Surroundings:
     direct_key: str = field(default="", repr=False)
     caller: Caller = ANYBODY
     told: Callable[[Standing], None] = lambda _: None
+    cache: CacheWishes = NO_WISHES
 
 
 class Gateway:
@@ -54,6 +58,7 @@ class Gateway:
         fetch: Downloads the image behind a URL that the caller chose.
         policy: What the operator decides about going from one target to the next.
         admission: Checks what a caller may do. None: every caller may do everything.
+        caching: Finds earlier results. None: every request is worked on.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Gateway:
         fetch: FetchImage,
         policy: RoutePolicy,
         admission: Admission | None = None,
+        caching: Caching | None = None,
     ) -> None:
         self._directory = directory
         self._runner = runner
@@ -74,6 +80,7 @@ class Gateway:
         self._fetch = fetch
         self._policy = policy
         self._admission = admission or Admission(directory)
+        self._caching = caching
 
     async def create(self, request: VariationRequest, surroundings: Surroundings, emit: Emit = ignore) -> Outcome:
         """Makes the variations that ``request`` asks for, and ends by the deadline whatever a backend does.
@@ -87,7 +94,9 @@ class Gateway:
         """
         started = time.monotonic()
         targets = self._admission.route(request, surroundings.caller)
-        record = Record(request, self._finisher.bound_to(request, surroundings.base_url), emit)
+        encoded: dict[int, CachedImage] | None = {} if self._caching else None
+        finish = self._finisher.bound_to(request, surroundings.base_url, encoded)
+        record = Record(request, finish, emit, encoded)
         async with self._admission.admitted(request, targets, surroundings.caller, record, surroundings.told):
             await self._fill(targets, record, surroundings, emit)
         assert record.made_by is not None, "no error means that every image was made"
@@ -114,10 +123,56 @@ class Gateway:
     async def _make(
         self, targets: tuple[Target, ...], record: Record, surroundings: Surroundings, emit: Emit
     ) -> GatewayError | None:
-        """Tries the targets until every image is there; returns why some are missing, None when none are."""
+        """Finds or makes the images; returns why some are missing, None when none are."""
         request = record.request
         data = request.image or await self._fetch(request.image_url)
         source = Source(data, inspect(data, limits=self._limits))
+        if self._caching is None:
+            return await self._walk(targets, source, record, surroundings, emit)
+        names = (request.model or self._directory.default_route, *request.fallbacks)
+        async with self._caching.turn(request, data, names, targets, surroundings.caller, surroundings.cache) as turn:
+            if turn is None:
+                return await self._walk(targets, source, record, surroundings, emit)
+            record.cache = turn.report
+            if turn.hit is not None:
+                await self._serve(turn.hit.result, targets, record, surroundings, emit)
+                return None
+            emit(CacheConsulted())
+            error = await self._walk(targets, source, record, surroundings, emit)
+            if error is None:
+                turn.made(record)
+                record.cache = turn.report
+            else:
+                turn.failed(error, record)
+            return error
+
+    async def _serve(
+        self,
+        result: CachedResult,
+        targets: tuple[Target, ...],
+        record: Record,
+        surroundings: Surroundings,
+        emit: Emit,
+    ) -> None:
+        """Hands out an earlier result once more."""
+        # It is one of them: which targets there are is part of what a result is found by.
+        place = targets.index(result.target)
+        emit(CacheConsulted(result.target, place))
+        record.served(result, place)
+        for index, cached in enumerate(result.images):
+            image = await self._finisher.delivered(index, cached, record.request, surroundings.base_url)
+            record.serve(index, image)
+
+    async def _walk(
+        self,
+        targets: tuple[Target, ...],
+        source: Source,
+        record: Record,
+        surroundings: Surroundings,
+        emit: Emit,
+    ) -> GatewayError | None:
+        """Tries the targets until every image is there; returns why some are missing, None when none are."""
+        request = record.request
         # The caller's own key is for the provider they named: it never reaches another's host.
         direct_key = surroundings.direct_key if self._directory.names_provider(request.model) else ""
         deadline = _for_backends(surroundings.deadline)
@@ -161,6 +216,7 @@ class Gateway:
             quality=record.quality,
             background=record.background,
             warnings=tuple(record.warnings),
+            cache=record.cache,
             raw_request=record.raw_request,
             raw_response=record.raw_response,
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from service.cache.entries import CachedImage, CachedResult
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Target, Usage, VariationRequest
 from service.gateway.backend import CallReport
-from service.gateway.events import AttemptFailed, Emit, FinishedImage
+from service.gateway.events import AttemptFailed, CacheReport, Emit, FinishedImage
 from service.providers.base import ProducedImage
 
 Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
@@ -21,13 +22,19 @@ class Record:
     """Grows as targets are tried. Belongs to one request and one task tree; never shared between threads.
 
     Attributes:
+        encoded: The images' files by their index, where ``finish`` leaves them for the cache.
+        cache: How the cache was used; None: it had no part in it.
         made_by: Place in the route and name of the target that made the last image; None while there is none.
         cut_short: Whether time ran out while a target was at work, which may bill what nobody waited for.
     """
 
-    def __init__(self, request: VariationRequest, finish: Finish, emit: Emit) -> None:
+    def __init__(
+        self, request: VariationRequest, finish: Finish, emit: Emit, encoded: Mapping[int, CachedImage] | None = None
+    ) -> None:
         self.request = request
         self.images: dict[int, FinishedImage] = {}
+        self.encoded = {} if encoded is None else encoded
+        self.cache: CacheReport | None = None
         self.attempts: list[Attempt] = []
         self.warnings: list[str] = list(request.warnings)
         self.usage: Usage | None = None
@@ -79,6 +86,25 @@ class Record:
         self.images[index] = image
         self.made_by = self._current
         self._emit(image)
+
+    def serve(self, index: int, image: FinishedImage) -> None:
+        """Takes an image that needs not be made."""
+        self.images[index] = image
+        self._emit(image)
+
+    def served(self, result: CachedResult, place: int) -> None:
+        """Notes that all images are those of an earlier result, so that nothing was spent on them.
+
+        Args:
+            place: Of the target that made them, in the route.
+        """
+        self.made_by = (place, result.target)
+        self.cost_usd = 0.0
+        self.deployment, self.quality, self.background = result.deployment, result.quality, result.background
+        for warning in result.warnings:
+            self.warn(warning)
+        if self.request.raw:
+            self.warn("The result comes from the cache, so there is no exchange with a provider to show.")
 
     def warn(self, warning: str) -> None:
         """Notes something done differently from what was asked, once."""
