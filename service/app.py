@@ -22,9 +22,7 @@ from imagevariations.v1 import (
     image_file_service_pb2,
     image_file_service_pb2_grpc,
     image_variation_form_service_pb2,
-    image_variation_form_service_pb2_grpc,
     image_variation_service_pb2,
-    image_variation_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
 )
@@ -40,6 +38,7 @@ from service.api.servicers import (
     Variations,
 )
 from service.caching import opened_cache
+from service.api.unread import add_servicer
 from service.config import Config
 from service.core.values import Target
 from service.gateway.admission import Admission
@@ -199,11 +198,15 @@ def _register(
     calls: Calls,
     health: HealthServicer,
 ) -> None:
-    image_variation_service_pb2_grpc.add_ImageVariationServiceServicer_to_server(
-        ImageVariationServicer(variations), server
+    add_servicer(
+        server,
+        image_variation_service_pb2.DESCRIPTOR.services_by_name["ImageVariationService"],
+        ImageVariationServicer(variations),
     )
-    image_variation_form_service_pb2_grpc.add_ImageVariationFormServiceServicer_to_server(
-        ImageVariationFormServicer(variations), server
+    add_servicer(
+        server,
+        image_variation_form_service_pb2.DESCRIPTOR.services_by_name["ImageVariationFormService"],
+        ImageVariationFormServicer(variations),
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(directory, warnings, calls), server)
     image_file_service_pb2_grpc.add_ImageFileServiceServicer_to_server(ImageFileServicer(links, calls), server)

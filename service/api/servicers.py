@@ -12,8 +12,6 @@ from google.api import httpbody_pb2
 from imagevariations.v1 import (
     image_file_service_pb2,
     image_file_service_pb2_grpc,
-    image_variation_form_service_pb2_grpc,
-    image_variation_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
 )
@@ -30,6 +28,7 @@ from service.api.convert import (
     response_message,
 )
 from service.api.form import parse_form
+from service.api.unread import Unread
 from service.api.validation import Fields, checked
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
@@ -151,19 +150,19 @@ class Variations:
             self._at_work -= 1
 
 
-class ImageVariationServicer(image_variation_service_pb2_grpc.ImageVariationServiceServicer):
+class ImageVariationServicer:
     """Typed requests: native gRPC, and JSON through Envoy."""
 
     def __init__(self, variations: Variations) -> None:
         self._variations = variations
 
     async def CreateImageVariation(  # noqa: N802
-        self, request: pb.CreateImageVariationRequest, context: Context
+        self, request: Unread[pb.CreateImageVariationRequest], context: Context
     ) -> pb.CreateImageVariationResponse:
         return await self._variations.create("CreateImageVariation", context, _typed(request))
 
     async def StreamImageVariation(  # noqa: N802
-        self, request: pb.CreateImageVariationRequest, context: Context
+        self, request: Unread[pb.CreateImageVariationRequest], context: Context
     ) -> AsyncIterator[pb.StreamImageVariationResponse]:
         # gRPC takes a method for a streaming one only if it is an async generator itself.
         async with contextlib.aclosing(
@@ -173,19 +172,19 @@ class ImageVariationServicer(image_variation_service_pb2_grpc.ImageVariationServ
                 yield message
 
 
-class ImageVariationFormServicer(image_variation_form_service_pb2_grpc.ImageVariationFormServiceServicer):
+class ImageVariationFormServicer:
     """The same in multipart/form-data, which Envoy hands over as it came."""
 
     def __init__(self, variations: Variations) -> None:
         self._variations = variations
 
     async def CreateImageVariationFromForm(  # noqa: N802
-        self, request: httpbody_pb2.HttpBody, context: Context
+        self, request: Unread[httpbody_pb2.HttpBody], context: Context
     ) -> pb.CreateImageVariationResponse:
         return await self._variations.create("CreateImageVariationFromForm", context, _form(request))
 
     async def StreamImageVariationFromForm(  # noqa: N802
-        self, request: httpbody_pb2.HttpBody, context: Context
+        self, request: Unread[httpbody_pb2.HttpBody], context: Context
     ) -> AsyncIterator[pb.StreamImageVariationResponse]:
         async with contextlib.aclosing(
             self._variations.stream("StreamImageVariationFromForm", context, _form(request))
@@ -237,12 +236,16 @@ class ImageFileServicer(image_file_service_pb2_grpc.ImageFileServiceServicer):
                 yield chunk
 
 
-def _typed(request: pb.CreateImageVariationRequest) -> Incoming:
-    return Incoming(request.ByteSize(), lambda: fields_from_message(request))
+def _typed(request: Unread[pb.CreateImageVariationRequest]) -> Incoming:
+    return Incoming(request.size, lambda: fields_from_message(request.read()))
 
 
-def _form(request: httpbody_pb2.HttpBody) -> Incoming:
-    return Incoming(request.ByteSize(), lambda: parse_form(request.content_type, request.data))
+def _form(request: Unread[httpbody_pb2.HttpBody]) -> Incoming:
+    def fields() -> Fields:
+        form = request.read()
+        return parse_form(form.content_type, form.data)
+
+    return Incoming(request.size, fields)
 
 
 def _surroundings(call: Call) -> Surroundings:

@@ -13,8 +13,8 @@ import pytest
 from fake_backends import BASE_URL, links, make_gateway
 from imagevariations.v1 import (
     image_file_service_pb2_grpc,
-    image_variation_form_service_pb2_grpc,
-    image_variation_service_pb2_grpc,
+    image_variation_form_service_pb2,
+    image_variation_service_pb2,
     model_service_pb2_grpc,
 )
 
@@ -26,10 +26,14 @@ from service.api.servicers import (
     ModelServicer,
     Variations,
 )
+from service.api.unread import add_servicer
 from service.gateway.directory import Directory
 from service.gateway.finishing import ImagingPool
 from service.governance.callers import Caller, CallerKind
 from service.governance.rates import Standing
+
+VARIATIONS = image_variation_service_pb2.DESCRIPTOR.services_by_name["ImageVariationService"]
+FORM_VARIATIONS = image_variation_form_service_pb2.DESCRIPTOR.services_by_name["ImageVariationFormService"]
 
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
 
@@ -57,12 +61,8 @@ def serving(tmp_path: Path) -> Serving:
         gateway = make_gateway(names, pool, tmp_path / "results")
         variations = Variations(gateway, calls, pool, most_at_a_time=most_at_a_time)
         server = grpc.aio.server()
-        image_variation_service_pb2_grpc.add_ImageVariationServiceServicer_to_server(
-            ImageVariationServicer(variations), server
-        )
-        image_variation_form_service_pb2_grpc.add_ImageVariationFormServiceServicer_to_server(
-            ImageVariationFormServicer(variations), server
-        )
+        add_servicer(server, VARIATIONS, ImageVariationServicer(variations))
+        add_servicer(server, FORM_VARIATIONS, ImageVariationFormServicer(variations))
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(names, {}, calls), server)
         image_file_service_pb2_grpc.add_ImageFileServiceServicer_to_server(
             ImageFileServicer(links(tmp_path / "results"), calls), server

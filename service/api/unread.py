@@ -1,0 +1,69 @@
+"""Requests that are read when they are wanted, and kept no longer: a large image in one is not held several times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import grpc
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from service.core.errors import ErrorKind, GatewayError
+
+Request = TypeVar("Request", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread(Generic[Request]):
+    """A request as it came over the wire.
+
+    gRPC keeps both the bytes that came and whatever is made of them until a call has ended, which takes minutes here.
+    So what is made of them is this, and the message exists only while its fields are read.
+    """
+
+    raw: bytes = field(repr=False)
+    parse: Callable[[bytes], Request] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return len(self.raw)
+
+    def read(self) -> Request:
+        """The message.
+
+        Raises:
+            GatewayError: INVALID_REQUEST when the bytes are none.
+        """
+        try:
+            return self.parse(self.raw)
+        except DecodeError:
+            raise GatewayError(
+                ErrorKind.INVALID_REQUEST,
+                "The request cannot be read: it is nested too deep, holds text that is not UTF-8, or is cut off.",
+                code="malformed_request",
+                may_have_run=False,
+            ) from None
+
+
+def add_servicer(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
+    """Registers a servicer as generated code does, except that its methods take their requests ``Unread``."""
+    handlers = {
+        method.name: (
+            grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+        )(
+            getattr(servicer, method.name),
+            request_deserializer=partial(Unread, parse=_class(method.input_type).FromString),
+            response_serializer=_class(method.output_type).SerializeToString,
+        )
+        for method in service.methods
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+
+
+def _class(message: Descriptor) -> Any:
+    return GetMessageClass(message)
