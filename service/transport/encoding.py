@@ -12,7 +12,6 @@ import orjson
 from service.core.errors import ErrorKind, GatewayError
 from service.providers.base import FormBody, JsonBody
 
-
 # Up to here one piece is quicker to send than several.
 _MOST_BYTES_JOINED = 1_000_000
 
