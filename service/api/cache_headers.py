@@ -17,8 +17,8 @@ THRESHOLD_HEADER: Final = "x-bf-cache-threshold"
 NO_STORE_HEADER: Final = "x-bf-cache-no-store"
 PREFIX: Final = "x-bf-cache-"
 
-# What stands for itself in a path, as namespaces are deleted by path.
-_NAMESPACE = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+# What has no meaning of its own in a path, as namespaces are deleted by path.
+_NAMESPACE = re.compile(r"(?!\.\.?$)[A-Za-z0-9._~:@-]{1,128}")
 _TTL = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _THRESHOLD = re.compile(r"0?\.[0-9]{1,9}|1(\.0{1,9})?")
@@ -47,7 +47,7 @@ def cache_wishes(headers: Mapping[str, str]) -> CacheWishes:
 def checked_namespace(text: str, name: str = NAMESPACE_HEADER) -> str:
     """A namespace's name, wherever it came from; GatewayError INVALID_REQUEST where it cannot be one."""
     if not _NAMESPACE.fullmatch(text):
-        raise _bad(name, "1 to 128 letters, digits, dots, dashes, underscores and tildes")
+        raise _bad(name, "1 to 128 characters out of letters, digits and . _ ~ : @ -")
     return text
 
 

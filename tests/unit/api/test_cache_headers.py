@@ -48,7 +48,7 @@ def test_no_store(text: str, value: bool) -> None:
 @pytest.mark.parametrize(
     ("header", "text"),
     [
-        *(("x-bf-cache-key", text) for text in ("", "a b", "a/b", "ä", "a" * 129, "a\n", "%41")),
+        *(("x-bf-cache-key", text) for text in ("", "a b", "a/b", "ä", "a" * 129, "a\n", "%41", ".", "..")),
         *(("x-bf-cache-ttl", text) for text in ("", "0", "-1", "1.5", "1e3", "5 m", "5w", "1m30s", "٣", "9" * 10)),
         *(("x-bf-cache-type", text) for text in ("", "both", "Direct", "direct,semantic")),
         *(
