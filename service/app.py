@@ -37,6 +37,7 @@ from service.api.servicers import (
     ModelServicer,
     Variations,
 )
+from service.api.unreadable import UnreadableRequests
 from service.caching import opened_cache
 from service.api.unread import add_servicer
 from service.config import Config
@@ -59,6 +60,7 @@ log = logging.getLogger("service")
 
 # What a message needs beyond the image in it.
 MESSAGE_OVERHEAD_BYTES = 1 << 20
+MOST_METADATA_BYTES = 256 << 10
 # Files may be fetched for this long after the last link to them has expired; the sweep is not instant.
 SWEEP_EVERY_S = 60.0
 # Long enough to finish most images, shorter than orchestrators wait before they kill.
@@ -139,7 +141,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         )
         calls = Calls(_call_settings(config), governance.gate)
 
-        server = grpc.aio.server(options=_server_options(config))
+        server = grpc.aio.server(interceptors=[UnreadableRequests(calls)], options=_server_options(config))
         health = HealthServicer()
         variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
         _register(server, variations, directory, warnings, links, calls, health)
@@ -184,6 +186,10 @@ def _server_options(config: Config) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.limits.request_bytes + MESSAGE_OVERHEAD_BYTES),
         ("grpc.max_send_message_length", config.limits.response_bytes + MESSAGE_OVERHEAD_BYTES),
+        # Above what Envoy lets through (60 KiB, and the path twice), so that what is too large is told by one of
+        # them only; gRPC calls it an exhausted resource, and clients would try again.
+        ("grpc.max_metadata_size", MOST_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MOST_METADATA_BYTES),
         # Two services on one port would share its requests unnoticed.
         ("grpc.so_reuseport", 0),
     ]

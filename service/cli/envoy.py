@@ -12,6 +12,8 @@ from service.config import Address, Config
 _ROOT = Path(__file__).parents[2]
 # The service gives up a little before Envoy does, so that its own, better error is the one that is seen.
 _ENVOY_PATIENCE_S = 5.0
+# Whoever reads nothing of an answer for that long after the request's time is up has left.
+_LONGEST_SILENCE_S = 60.0
 _LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not bound
 
 
@@ -34,6 +36,7 @@ def render(config: Config) -> str:
             "proto_descriptor": str(_descriptor_set()),
             "max_request_body_size": config.limits.request_bytes,
             "max_response_body_size": config.limits.response_bytes,
+            "stream_idle_timeout": f"{config.limits.request_timeout + _LONGEST_SILENCE_S:g}s",
         },
     )
     timeout = f"{config.limits.request_timeout + _ENVOY_PATIENCE_S:g}s"

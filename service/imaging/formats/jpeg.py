@@ -12,6 +12,9 @@ SIGNATURE = b"\xff\xd8\xff"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN, _END, _COMMENT, _EXIF, _ICC, _PROVENANCE, _ADOBE = 0xDA, 0xD9, 0xFE, 0xE1, 0xE2, 0xEB, 0xEE
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+# Every scan of a progressive JPEG is decoded over the whole picture, and a scan may be a few bytes: a small file could
+# keep a processor busy for hours. Encoders make about ten.
+_MOST_SCANS = 100
 # In entropy-coded data 0xFF is followed by a stuffed zero or a restart marker; anything else is a real marker.
 _marker_after_scan = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -99,10 +102,14 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
     the ICC profile and Adobe's marker stay, since without them the colours would be wrong.
 
     Raises:
-        MalformedError: The segments do not add up, or the file is cut short.
+        MalformedError: The segments do not add up, there are far too many scans, or the file is cut short.
     """
     kept = [(0, 2)]
+    scans = 0
     for marker, start, after in _segments(data):
+        scans += marker == _SCAN
+        if scans > _MOST_SCANS:
+            raise MalformedError(f"has more than {_MOST_SCANS} JPEG scans")
         if _is_picture(data, marker, start, after) or (keep_provenance and marker == _PROVENANCE):
             kept.append((start, after))
     return join_kept(data, kept)
