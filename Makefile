@@ -68,12 +68,15 @@ node-installed:
 		cd tests/envoy/node && npm ci --silent --no-audit --no-fund; fi
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
+# What is said here goes to stderr: the output of `make run-doubles` is a configuration.
 $(VENV)/run-installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[engine]'
+	@echo "Installing what the service needs into $(VENV); this takes about a minute." >&2
+	@$(PIP) --editable '.[engine]'
 	@touch $@
 
 $(VENV)/dev-installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[engine,bedrock,dev]'
+	@echo "Installing what the service and its tests need into $(VENV); this takes a minute or two." >&2
+	@$(PIP) --editable '.[engine,bedrock,dev]'
 	@touch $@ $(VENV)/run-installed
