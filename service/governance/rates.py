@@ -36,7 +36,7 @@ class Rate:
             raise ValueError(f"a rate limit is from 1 to {MOST} in a window of at least a second")
 
     def __str__(self) -> str:
-        return f"{self.amount} {self.counts.value} in {duration_text(self.window_s)}"
+        return f"{self.amount} {self.counts.value} per {_window_text(self.window_s)}"
 
     @property
     def item(self) -> RateLimitItemPerSecond:
@@ -103,6 +103,14 @@ def limited(account: RateAccount, cost: int, retry_after_s: float | None) -> Gat
         retry_after_s=retry_after_s,
         may_have_run=False,
     )
+
+
+def _window_text(seconds: int) -> str:
+    """``1m``, ``6h`` or ``90s``: a window as the configuration has it."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
 
 
 def duration_text(seconds: float) -> str:

@@ -76,7 +76,7 @@ def test_every_limit_can_be_set(run: Run, config_file: Path) -> None:
     assert key.provider_keys == {"openai": ("main",)}
     assert key.weights == {"openai": 3.0, "gemini": 1.0}
     assert [str(budget) for budget in key.budgets] == ["$10.00 per 1d", "$99.50 per 1M calendar"]
-    assert [str(rate) for rate in key.rates] == ["60 requests in 1m0s", "5 images in 1h0m0s"]
+    assert [str(rate) for rate in key.rates] == ["60 requests per 1m", "5 images per 1h"]
     assert key.expires_at is not None
 
 
@@ -119,7 +119,7 @@ def test_usage_tells_of_key_and_team(run: Run) -> None:
     assert run("usage", "alice")[1] == [
         "of\tlimit\tused\tleft\tresets",
         "key alice\t$10.00 per 1d\t$0.00\t$10.00\t-",
-        "key alice\t5 images in 1h0m0s\t0 images\t5\tsliding",
+        "key alice\t5 images per 1h\t0 images\t5\tsliding",
         "team pictures\t$5.00 per 1d\t$0.00\t$5.00\t-",
     ]
     assert run("usage", "bob")[0] == 1
