@@ -16,7 +16,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check gen lint types imports generated proto format run-doubles clean
+.PHONY: help run demo test check gen lint types imports generated proto format run-doubles bench-cache clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ format: $(VENV)/dev-installed ## Format the code
 
 run-doubles: $(VENV)/dev-installed ## Start a double of every provider, to see fallbacks happen without a key
 	@exec $(BIN)/python -m tests.doubles --port $(DOUBLES_PORT)
+
+bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up to a million entries, and direct hits over gRPC
+	PYTHONPATH=gen $(BIN)/python -m bench.bench_cache_hit
+	$(BIN)/python -m bench.bench_cache
 
 clean: ## Remove everything that was built or stored
 	rm -rf $(VENV) .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
