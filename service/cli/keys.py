@@ -77,6 +77,11 @@ async def _create(config: Config, store: Store, options: argparse.Namespace) -> 
         f"This is the key {key.name!r}. It is shown this once; only its hash is kept: {digest_text(digest(secret))}",
         file=sys.stderr,
     )
+    if config.require_auth is None:
+        print(
+            "From now on every caller has to send a key or token, unless the configuration says require_auth: false.",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -46,6 +48,11 @@ def up(config: Config, config_file: Path | None) -> int:
 
 
 async def _up(config: Config, config_file: Path | None) -> int:
+    taken = _taken_ports(config)
+    for sentence in taken:
+        print(sentence, file=sys.stderr)
+    if taken:
+        return 1
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
@@ -58,7 +65,7 @@ async def _up(config: Config, config_file: Path | None) -> int:
             return 0
         if not ready.result():
             return 1
-        print(_greeting(config), flush=True)
+        print(_greeting(config, await _asks_for_credential(config)), flush=True)
         await asyncio.wait([stopping, pair.service, pair.envoy], return_when=asyncio.FIRST_COMPLETED)
         if stopping.done():
             return 0
@@ -107,6 +114,35 @@ async def wait_until_ready(config: Config, pair: Pair) -> bool:
     return False
 
 
+def _taken_ports(config: Config) -> list[str]:
+    """A sentence for each port that somebody else listens on, with how to choose another one."""
+    sentences = []
+    for side, address, variable, setting in (
+        ("gRPC", config.listen.grpc, "GRPC_PORT", "listen.grpc"),
+        ("REST", config.listen.http, "HTTP_PORT", "listen.http"),
+    ):
+        with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
+            # Connections that a former listener has closed do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address.host, address.port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    sentences.append(
+                        f"{address} (for {side}) is in use by another process. Choose another port "
+                        f"with the environment variable {variable} or with {setting} in gateway.yaml."
+                    )
+                # Whatever else is wrong with the address, whoever has to listen on it will say.
+    return sentences
+
+
+async def _asks_for_credential(config: Config) -> bool:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        with contextlib.suppress(httpx.HTTPError):
+            return (await client.get(f"{url(config)}/v1/models", timeout=5)).status_code == 401
+    return False
+
+
 def url(config: Config) -> str:
     """Where the REST side is reached from this machine."""
     address = config.listen.http
@@ -147,10 +183,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _greeting(config: Config) -> str:
+def _greeting(config: Config, asks_for_credential: bool) -> str:
     photo = os.path.relpath(SAMPLE) if SAMPLE.is_file() else "photo.jpg"
+    credential = ' -H "Authorization: Bearer YOUR-KEY"' if asks_for_credential else ""
     return f"""
 Ready: REST on {url(config)}, gRPC on {config.listen.grpc}. Ctrl-C stops both. Try, in another terminal:
 
-    curl {url(config)}/v1/images/variations -F image=@{photo} -F n=2
+    curl {url(config)}/v1/images/variations -F image=@{photo} -F n=2{credential}
 """
