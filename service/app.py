@@ -126,7 +126,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         directory = make_directory(config, local, transport.executor)
         warnings = sunset_warnings(directory, datetime.now(UTC).date())
         for target, sentences in warnings.items():
-            log.warning("model", extra={"fields": {"model": str(target), "warnings": list(sentences)}})
+            log.warning("a model is about to end, or has ended", extra={"fields": {"model": str(target), "warnings": list(sentences)}})
         for warning in config.warnings:
             log.warning(warning)
         gateway = Gateway(
@@ -227,7 +227,10 @@ def _bind(server: grpc.aio.Server, config: Config) -> int:
     except RuntimeError:
         port = 0
     if not port:
-        raise SystemExit(f"Cannot listen on {address}: another process has this port, or the address is not ours.")
+        raise SystemExit(
+            f"Cannot listen on {address}: another process has this port, or the address is not ours. "
+            "GRPC_PORT or listen.grpc chooses another."
+        )
     return int(port)
 
 
