@@ -126,7 +126,10 @@ async def running(config: Config) -> AsyncIterator[int]:
         directory = make_directory(config, local, transport.executor)
         warnings = sunset_warnings(directory, datetime.now(UTC).date())
         for target, sentences in warnings.items():
-            log.warning("a model is about to end, or has ended", extra={"fields": {"model": str(target), "warnings": list(sentences)}})
+            log.warning(
+                "a model is about to end, or has ended",
+                extra={"fields": {"model": str(target), "warnings": list(sentences)}},
+            )
         for warning in config.warnings:
             log.warning(warning)
         gateway = Gateway(
