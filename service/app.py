@@ -27,7 +27,7 @@ from imagevariations.v1 import (
     model_service_pb2_grpc,
 )
 
-from service import engine, logs
+from service import engine, logs, memory
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.servicers import (
@@ -37,9 +37,9 @@ from service.api.servicers import (
     ModelServicer,
     Variations,
 )
+from service.api.unread import add_servicer
 from service.api.unreadable import UnreadableRequests
 from service.caching import opened_cache
-from service.api.unread import add_servicer
 from service.config import Config
 from service.core.values import Target
 from service.gateway.admission import Admission
@@ -85,6 +85,7 @@ def serve(config: Config) -> None:
         SystemExit: It cannot start, with the reason in one line.
     """
     logs.configure(config.log.level)
+    memory.give_back_large_blocks()
     if not engine.availability():
         engine.configure(config.engine_cache_path)
     import uvloop
@@ -97,6 +98,7 @@ async def _serve(config: Config) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     async with running(config) as port:
+        memory.settle()
         log.info("ready", extra={"fields": {"grpc": f"{config.listen.grpc.host}:{port}", "process": os.getpid()}})
         await stop.wait()
         log.info("draining")

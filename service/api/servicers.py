@@ -241,11 +241,12 @@ def _typed(request: Unread[pb.CreateImageVariationRequest]) -> Incoming:
 
 
 def _form(request: Unread[httpbody_pb2.HttpBody]) -> Incoming:
-    def fields() -> Fields:
+    def content() -> tuple[str, bytes]:
         form = request.read()
-        return parse_form(form.content_type, form.data)
+        return form.content_type, form.data
 
-    return Incoming(request.size, fields)
+    # Two steps, so that the message is gone while its copy is taken apart.
+    return Incoming(request.size, lambda: parse_form(*content()))
 
 
 def _surroundings(call: Call) -> Surroundings:

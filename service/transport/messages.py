@@ -20,6 +20,7 @@ from service.transport.trust import is_trusted
 _OUR_HEADERS = {"accept": "*/*", "accept-encoding": "gzip", "user-agent": "image-variations-gateway"}
 # Most requests go to a few URLs, and parsing one takes longer than building the rest of a request.
 _parsed = functools.lru_cache(maxsize=256)(httpx.URL)
+_LONGEST_PIECE = 1_000_000
 # An error body is only read for its message; this is plenty.
 _LONGEST_ERROR_BODY = 1_000_000
 
@@ -115,8 +116,10 @@ async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest,
 
 
 async def _in_turn(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, none longer than a megabyte: the transport copies what it is given until it has been sent."""
     for piece in pieces:
-        yield piece
+        for start in range(0, len(piece), _LONGEST_PIECE):
+            yield piece[start : start + _LONGEST_PIECE]
 
 
 async def _body(response: httpx.Response, most: int, *, cut: bool) -> bytes:
