@@ -11,7 +11,8 @@ from pathlib import Path
 from service.cache.cache import ResultCache
 from service.cache.store import Bounds, CacheStore, CacheStoreError
 from service.config import Config
-from service.gateway.caching import CacheSettings, Caching
+from service.gateway.cache_terms import CacheSettings
+from service.gateway.caching import Caching
 from service.gateway.fingerprints import Fingerprints
 from service.gateway.finishing import ImagingPool
 from service.imaging.inspect import ImageLimits

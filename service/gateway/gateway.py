@@ -13,7 +13,8 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.admission import Admission
 from service.gateway.attempt import Source, TargetRunner
-from service.gateway.caching import NO_WISHES, CacheWishes, Caching
+from service.gateway.cache_terms import NO_WISHES, CacheWishes
+from service.gateway.caching import Caching
 from service.gateway.directory import Directory
 from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Outcome, ignore
 from service.gateway.finishing import Finisher

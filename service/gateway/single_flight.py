@@ -16,7 +16,9 @@ class Flight(Generic[Outcome]):
     """Work that others may be waiting for."""
 
     def __init__(self) -> None:
-        self._landed: asyncio.Future[Outcome | GatewayError | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._landed: asyncio.Future[Outcome | GatewayError | None] = loop.create_future()
+        self._over: asyncio.Future[None] = loop.create_future()
 
     def land(self, outcome: Outcome | GatewayError | None) -> None:
         """Tells everybody who waits what came of it, once. None: nothing that is of use to others."""
@@ -27,6 +29,15 @@ class Flight(Generic[Outcome]):
         """What came of it; waits until that is known. Cancelling this does nothing to the work."""
         await asyncio.wait([self._landed])
         return self._landed.result()
+
+    async def over(self) -> None:
+        """Waits until it is no longer under way, which may be some time after it has landed."""
+        await asyncio.wait([self._over])
+
+    def end(self) -> None:
+        """Tells those who still wait for it to land that there is nothing for them, and that it is over."""
+        self.land(None)
+        self._over.set_result(None)
 
 
 class SingleFlight(Generic[Outcome]):
@@ -48,4 +59,4 @@ class SingleFlight(Generic[Outcome]):
             yield flight
         finally:
             del self._flights[key]
-            flight.land(None)
+            flight.end()

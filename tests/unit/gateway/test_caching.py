@@ -36,7 +36,8 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, ResponseFormat, Size, Target, Usage, VariationRequest
 from service.gateway.attempt import TargetRunner
 from service.gateway.backend import CallContext, CallReport
-from service.gateway.caching import CacheSettings, CacheWishes, Caching, scope_of
+from service.gateway.cache_terms import CacheSettings, CacheWishes, scope_of
+from service.gateway.caching import Caching
 from service.gateway.directory import Alias, Directory
 from service.gateway.events import CacheConsulted, Event, FinishedImage, Outcome
 from service.gateway.fingerprints import Fingerprints
@@ -326,6 +327,19 @@ class TestWhatIsKept:
         await house.ask(gateway)
         assert len(backend.calls) == 2
 
+    async def test_they_are_kept_from_when_they_are_made(self, house: House) -> None:
+        waits = Gate(makes(RED))
+        backend = FakeBackend(waits)
+        gateway = house.gateway(backend)
+        first = asyncio.create_task(house.ask(gateway, ttl_s=10.0))
+        await waits.begun.wait()
+        house.clock.now += 60
+        waits.go.set()
+        await first
+        house.clock.now += 9
+        await house.ask(gateway)
+        assert len(backend.calls) == 1
+
     async def test_a_request_may_shorten_that_but_not_lengthen_it(self, house: House) -> None:
         backend = FakeBackend()
         gateway = house.gateway(backend)
@@ -521,6 +535,19 @@ class TestAtOnce:
         assert len(backend.calls) == 1
         assert [str(error) for error in errors] == ["Not this picture."] * 4
         assert len({id(error) for error in errors}) == 4
+
+    async def test_a_hit_that_is_good_enough_for_one_need_not_be_for_another(self, house: House) -> None:
+        waits = Gate(makes(GREEN))
+        gateway = house.gateway(FakeBackend(makes(RED), waits))
+        await house.ask(gateway)
+        near = request(image=saved(landscape().crop((2, 2, 238, 178))))
+        # The first asks for nearly the same picture and finds it; the others, begun at the same moment, are choosy.
+        easy = asyncio.create_task(house.ask(gateway, near))
+        choosy = [asyncio.create_task(house.ask(gateway, near, threshold=1.0)) for _ in range(2)]
+        assert pixel((await easy).images[0].data) == (255, 0, 0)
+        await waits.begun.wait()
+        waits.go.set()
+        assert [pixel((await each).images[0].data) for each in choosy] == [(0, 255, 0)] * 2
 
     async def test_one_who_ran_out_of_time_does_not_spoil_it_for_the_others(self, house: House) -> None:
         hangs = Hangs()
