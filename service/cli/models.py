@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from imagevariations.v1 import model_service_pb2, model_service_pb2_grpc
 
 from service.cli.connection import CommandError, clean, connected, metadata
 from service.config.units import show_bytes
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _TIMEOUT_S = 30.0
 # n: images one call makes; price: of an image of 1024 x 1024.
 _COLUMNS = ("model", "ready", "n", "sizes", "input", "takes", "price", "notes")
+# Characters a line of the terminal needs for all of these, and sizes that one cell has room for.
+_WIDE = 140
+_MOST_SIZES = 4
 
 
 def models(options: argparse.Namespace) -> int:
-    """Prints a table on a terminal, and lines of tab-separated columns elsewhere."""
+    """Prints tables of models and aliases on a terminal, and lines of tab-separated columns elsewhere."""
     try:
         with connected(options) as channel:
             stub = model_service_pb2_grpc.ModelServiceStub(channel)
@@ -26,29 +34,56 @@ def models(options: argparse.Namespace) -> int:
     except CommandError as error:
         print(error, file=sys.stderr)
         return 1
-    rows = [tuple(clean(cell) for cell in _row(model)) for model in answer.data]
     if sys.stdout.isatty():
-        _table(rows)
+        _print_tables(answer.data)
     else:
-        for row in (_COLUMNS, *rows):
+        for row in (_COLUMNS, *(_cleaned(_row(model)) for model in answer.data)):
             print("\t".join(row))
     return 0
 
 
-def _table(rows: list[tuple[str, ...]]) -> None:
+def _print_tables(listed: Iterable[model_service_pb2.Model]) -> None:
     from rich.console import Console
+
+    console = Console()
+    # Formats and their limits are much alike everywhere: on a narrow terminal the room is for the rest.
+    shown = [name for name in _COLUMNS if name != "input" or console.width >= _WIDE]
+    models, aliases = [], []
+    for model in listed:
+        if model.HasField("capabilities"):
+            cells = dict(zip(_COLUMNS, _row(model), strict=True)) | {"sizes": _few(model.capabilities.sizes)}
+            models.append(_cleaned(cells[name] for name in shown))
+        else:
+            aliases.append(_cleaned((model.id, ", ".join(model.targets), "; ".join(model.warnings))))
+    _print_table(console, shown, models)
+    if aliases:
+        console.print()
+        _print_table(console, ("alias", "stands for", "notes"), aliases)
+
+
+def _print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    # Terminals are narrow: a column that nobody has anything in is left out.
-    used = [position for position, _ in enumerate(_COLUMNS) if any(row[position] for row in rows)]
+    # A column that nobody has anything in is left out.
+    used = [position for position, _ in enumerate(titles) if any(row[position] for row in rows)]
     table = Table(box=None, header_style="bold")
     for position in used:
-        table.add_column(_COLUMNS[position], no_wrap=_COLUMNS[position] in ("model", "n", "price"), overflow="fold")
+        table.add_column(titles[position], no_wrap=titles[position] in ("n", "price", "alias"), overflow="fold")
     for row in rows:
         # As Text: square brackets in a name are not markup.
         table.add_row(*(Text(row[position]) for position in used), style="dim" if row[1] == "no" else "")
-    Console().print(table)
+    console.print(table)
+
+
+def _cleaned(cells: Iterable[str]) -> tuple[str, ...]:
+    return tuple(clean(cell) for cell in cells)
+
+
+def _few(sizes: Sequence[str]) -> str:
+    if len(sizes) <= _MOST_SIZES:
+        return ", ".join(sizes) or "any"
+    return f"{sizes[0]} and {len(sizes) - 1} more"
 
 
 def _row(model: model_service_pb2.Model) -> tuple[str, ...]:
@@ -64,8 +99,8 @@ def _row(model: model_service_pb2.Model) -> tuple[str, ...]:
         limits.append(f"up to {_size(can.max_input_bytes)}")
     if can.square_input:
         limits.append("square")
-    if can.sunset_date:
-        notes.insert(0, f"ends {can.sunset_date}")
+    if can.sunset_date and not any(can.sunset_date in note for note in notes):
+        notes.append(f"ends {can.sunset_date}")
     return (
         model.id,
         "yes" if can.available else "no",
