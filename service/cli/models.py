@@ -68,8 +68,15 @@ def _print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[s
     # A column that nobody has anything in is left out.
     used = [position for position, _ in enumerate(titles) if any(row[position] for row in rows)]
     table = Table(box=None, header_style="bold")
+    # Names are there to be copied: they get up to half of the line before they are broken.
+    name_width = min(console.width // 2, max((len(row[0]) for row in rows), default=0))
     for position in used:
-        table.add_column(titles[position], no_wrap=titles[position] in ("n", "price", "alias"), overflow="fold")
+        table.add_column(
+            titles[position],
+            no_wrap=titles[position] in ("n", "price"),
+            overflow="fold",
+            min_width=None if position else name_width,
+        )
     for row in rows:
         # As Text: square brackets in a name are not markup.
         table.add_row(*(Text(row[position]) for position in used), style="dim" if row[1] == "no" else "")
