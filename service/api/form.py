@@ -126,7 +126,8 @@ def _parts(boundary: str, body: bytes) -> Iterable[tuple[str, bytes]]:
             f"it may have at most {MOST_PARTS} parts, and a part's header lines {MOST_HEADER_BYTES} bytes"
         ) from None
     except (MultipartError, UnicodeError, LookupError) as error:
-        raise _malformed(f"{str(error)[:200]}") from None
+        # The parser puts what it caught beside its own words.
+        raise _malformed(f"{str(error.args[0] if error.args else error)[:200]}") from None
 
 
 def _malformed(why: str) -> GatewayError:

@@ -51,7 +51,7 @@ def test_envoy_accepts_what_is_rendered(tmp_path: Path) -> None:
 def test_the_file_has_the_defaults_of_the_configuration() -> None:
     written = yaml.safe_load((REPOSITORY / "envoy.yaml").read_text())
     rendered = yaml.safe_load(render(load(None, {})))
-    for key in ("max_request_body_size", "max_response_body_size"):
+    for key in ("max_request_body_size", "max_response_body_size", "stream_idle_timeout"):
         assert values(written, key) == values(rendered, key)
         assert len(values(written, key)) == 1
     assert values(written["static_resources"], "port_value") == values(rendered["static_resources"], "port_value")
@@ -64,6 +64,8 @@ def test_each_limit_is_set_in_one_place(tmp_path: Path) -> None:
     assert values(rendered, "max_request_body_size") == {1024**2}
     assert values(rendered, "max_response_body_size") == {2 * 1024**2}
     assert "25s" in values(rendered, "timeout")
+    # A request is over before its silence is.
+    assert values(rendered, "stream_idle_timeout") == {"80s"}
 
 
 @pytest.mark.parametrize("section", ["admin"])

@@ -285,6 +285,12 @@ class TestHostileBodies:
             parse_form(CONTENT_TYPE, data)
         assert (caught.value.kind, caught.value.code) == (ErrorKind.INVALID_REQUEST, "malformed_multipart")
 
+    def test_a_refusal_holds_nothing_of_the_parsers_insides(self) -> None:
+        head = b'Content-Disposition: form-data; name="\xff"'
+        with pytest.raises(GatewayError) as caught:
+            parse_form(CONTENT_TYPE, b"--" + BOUNDARY.encode() + b"\r\n" + head + b"\r\n\r\nx\r\n")
+        assert "Error(" not in caught.value.message
+
     @given(st.binary(max_size=2000))
     def test_any_bytes_are_parsed_or_refused(self, data: bytes) -> None:
         _parsed_or_refused(CONTENT_TYPE, data)

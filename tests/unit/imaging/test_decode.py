@@ -315,3 +315,12 @@ def test_flattening_puts_the_image_on_white() -> None:
     assert flatten(Image.new("RGBA", (2, 2), (200, 0, 0, 255))).getpixel((0, 0)) == (200, 0, 0)
     opaque = Image.new("RGB", (2, 2))
     assert flatten(opaque) is opaque
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_unopened(picture, file, limits) -> None:
+    progressive = file(picture(64, 48), "JPEG", progressive=True)
+    last, end = progressive.rfind(b"\xff\xda"), len(progressive) - 2
+    assert decode(progressive, limits=limits).size == (64, 48)
+    with pytest.raises(GatewayError, match="JPEG scans") as caught:
+        decode(progressive[:end] + progressive[last:end] * 1000 + progressive[end:], limits=limits)
+    assert caught.value.code == "invalid_image"
