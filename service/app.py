@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,13 +18,10 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from imagevariations.v1 import (
     cache_service_pb2,
-    cache_service_pb2_grpc,
     image_file_service_pb2,
-    image_file_service_pb2_grpc,
     image_variation_form_service_pb2,
     image_variation_service_pb2,
     model_service_pb2,
-    model_service_pb2_grpc,
 )
 
 from service import engine, logs, memory
@@ -38,13 +35,10 @@ from service.api.servicers import (
     Variations,
 )
 from service.api.unread import add_servicer
-from service.api.unreadable import UnreadableRequests
 from service.caching import opened_cache
 from service.config import Config
-from service.core.values import Target
 from service.gateway.admission import Admission
 from service.gateway.attempt import TargetRunner
-from service.gateway.directory import Directory
 from service.gateway.finishing import Finisher, ImagingPool
 from service.gateway.gateway import Gateway
 from service.gateway.links import Links
@@ -66,8 +60,8 @@ SWEEP_EVERY_S = 60.0
 # Long enough to finish most images, shorter than orchestrators wait before they kill.
 DRAIN_S = 25.0
 
-SERVICE_NAMES = tuple(
-    descriptor.services_by_name[name].full_name
+SERVICES = tuple(
+    descriptor.services_by_name[name]
     for descriptor, name in (
         (image_variation_service_pb2.DESCRIPTOR, "ImageVariationService"),
         (image_variation_form_service_pb2.DESCRIPTOR, "ImageVariationFormService"),
@@ -76,6 +70,7 @@ SERVICE_NAMES = tuple(
         (cache_service_pb2.DESCRIPTOR, "CacheService"),
     )
 )
+SERVICE_NAMES = tuple(service.full_name for service in SERVICES)
 
 
 def serve(config: Config) -> None:
@@ -146,11 +141,20 @@ async def running(config: Config) -> AsyncIterator[int]:
         )
         calls = Calls(_call_settings(config), governance.gate)
 
-        server = grpc.aio.server(interceptors=[UnreadableRequests(calls)], options=_server_options(config))
+        server = grpc.aio.server(options=_server_options(config))
         health = HealthServicer()
         variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
-        _register(server, variations, directory, warnings, links, calls, health)
-        cache_service_pb2_grpc.add_CacheServiceServicer_to_server(CacheServicer(caching, calls), server)
+        servicers = (
+            ImageVariationServicer(variations),
+            ImageVariationFormServicer(variations),
+            ModelServicer(directory, warnings, calls),
+            ImageFileServicer(links, calls),
+            CacheServicer(caching, calls),
+        )
+        for service, servicer in zip(SERVICES, servicers, strict=True):
+            add_servicer(server, service, servicer)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
         port = _bind(server, config)
         sweeping = asyncio.create_task(_sweep_for_ever(store))
         stack.callback(sweeping.cancel)
@@ -198,31 +202,6 @@ def _server_options(config: Config) -> list[tuple[str, int]]:
         # Two services on one port would share its requests unnoticed.
         ("grpc.so_reuseport", 0),
     ]
-
-
-def _register(
-    server: grpc.aio.Server,
-    variations: Variations,
-    directory: Directory,
-    warnings: Mapping[Target, Sequence[str]],
-    links: Links,
-    calls: Calls,
-    health: HealthServicer,
-) -> None:
-    add_servicer(
-        server,
-        image_variation_service_pb2.DESCRIPTOR.services_by_name["ImageVariationService"],
-        ImageVariationServicer(variations),
-    )
-    add_servicer(
-        server,
-        image_variation_form_service_pb2.DESCRIPTOR.services_by_name["ImageVariationFormService"],
-        ImageVariationFormServicer(variations),
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(directory, warnings, calls), server)
-    image_file_service_pb2_grpc.add_ImageFileServiceServicer_to_server(ImageFileServicer(links, calls), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
 
 
 def _bind(server: grpc.aio.Server, config: Config) -> int:

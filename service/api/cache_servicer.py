@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from imagevariations.v1 import cache_service_pb2 as pb
-from imagevariations.v1 import cache_service_pb2_grpc
 
 from service.api.cache_headers import checked_namespace
 from service.api.calls import Call, Calls, Context
+from service.api.unread import Unread
 from service.cache.store import CacheStoreError
 from service.core.errors import ErrorKind, GatewayError
 from service.gateway.caching import Caching
@@ -16,7 +16,7 @@ from service.gateway.caching import Caching
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
+class CacheServicer:
     """``caching`` is None where the cache is off: then there is nothing to delete."""
 
     def __init__(self, caching: Caching | None, calls: Calls) -> None:
@@ -24,22 +24,23 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         self._calls = calls
 
     async def DeleteCacheEntry(  # noqa: N802
-        self, request: pb.DeleteCacheEntryRequest, context: Context
+        self, request: Unread[pb.DeleteCacheEntryRequest], context: Context
     ) -> pb.DeleteCacheEntryResponse:
         async def handle(call: Call) -> pb.DeleteCacheEntryResponse:
-            if not _ID.fullmatch(request.id) or not await self._delete_entry(request.id, call):
+            entry_id = request.read().id
+            if not _ID.fullmatch(entry_id) or not await self._delete_entry(entry_id, call):
                 raise GatewayError(
                     ErrorKind.NOT_FOUND, "There is no such cache entry.", code="cache_entry_not_found", param="id"
                 )
-            return pb.DeleteCacheEntryResponse(id=request.id, deleted=True)
+            return pb.DeleteCacheEntryResponse(id=entry_id, deleted=True)
 
         return await self._calls.unary("DeleteCacheEntry", context, handle)
 
     async def DeleteCacheNamespace(  # noqa: N802
-        self, request: pb.DeleteCacheNamespaceRequest, context: Context
+        self, request: Unread[pb.DeleteCacheNamespaceRequest], context: Context
     ) -> pb.DeleteCacheNamespaceResponse:
         async def handle(call: Call) -> pb.DeleteCacheNamespaceResponse:
-            namespace = checked_namespace(request.namespace, "namespace")
+            namespace = checked_namespace(request.read().namespace, "namespace")
             deleted = await self._delete_namespace(namespace, call)
             return pb.DeleteCacheNamespaceResponse(namespace=namespace, deleted_entries=deleted)
 

@@ -11,9 +11,7 @@ from typing import TypeVar
 from google.api import httpbody_pb2
 from imagevariations.v1 import (
     image_file_service_pb2,
-    image_file_service_pb2_grpc,
     model_service_pb2,
-    model_service_pb2_grpc,
 )
 from imagevariations.v1 import image_variation_pb2 as pb
 
@@ -193,7 +191,7 @@ class ImageVariationFormServicer:
                 yield message
 
 
-class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+class ModelServicer:
     """What can be asked for."""
 
     def __init__(self, directory: Directory, warnings: Mapping[Target, Sequence[str]], calls: Calls) -> None:
@@ -203,16 +201,17 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListModels(  # noqa: N802
         self,
-        request: model_service_pb2.ListModelsRequest,  # noqa: ARG002 - it has no fields
+        request: Unread[model_service_pb2.ListModelsRequest],
         context: Context,
     ) -> model_service_pb2.ListModelsResponse:
         async def handle(call: Call) -> model_service_pb2.ListModelsResponse:
+            request.read()  # It has no fields, but it must be one.
             return models_message(self._directory, self._warnings, call.caller.key)
 
         return await self._calls.unary("ListModels", context, handle)
 
 
-class ImageFileServicer(image_file_service_pb2_grpc.ImageFileServiceServicer):
+class ImageFileServicer:
     """The images behind the links of ``response_format: url``."""
 
     def __init__(self, links: Links, calls: Calls) -> None:
@@ -220,10 +219,11 @@ class ImageFileServicer(image_file_service_pb2_grpc.ImageFileServiceServicer):
         self._calls = calls
 
     async def GetImageFile(  # noqa: N802
-        self, request: image_file_service_pb2.GetImageFileRequest, context: Context
+        self, request: Unread[image_file_service_pb2.GetImageFileRequest], context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         async def handle(call: Call) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
-            image = await self._links.open(request.name, str(request.expires), request.signature)
+            link = request.read()
+            image = await self._links.open(link.name, str(link.expires), link.signature)
             # The link is the permission: whoever has it may keep what it shows, but no shared cache may.
             call.headers |= {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
             async for chunk in image.chunks:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import grpc
-from google.protobuf.descriptor import Descriptor, ServiceDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -52,18 +52,13 @@ class Unread(Generic[Request]):
 
 def add_servicer(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
     """Registers a servicer as generated code does, except that its methods take their requests ``Unread``."""
-    handlers = {
-        method.name: (
-            grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
-        )(
+    handlers = {}
+    for method in service.methods:
+        make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+        request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        handlers[method.name] = make(
             getattr(servicer, method.name),
-            request_deserializer=partial(Unread, parse=_class(method.input_type).FromString),
-            response_serializer=_class(method.output_type).SerializeToString,
+            request_deserializer=partial(Unread, parse=request.FromString),
+            response_serializer=response.SerializeToString,
         )
-        for method in service.methods
-    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
-
-
-def _class(message: Descriptor) -> Any:
-    return GetMessageClass(message)

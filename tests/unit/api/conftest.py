@@ -12,10 +12,10 @@ import grpc
 import pytest
 from fake_backends import BASE_URL, links, make_gateway
 from imagevariations.v1 import (
-    image_file_service_pb2_grpc,
+    image_file_service_pb2,
     image_variation_form_service_pb2,
     image_variation_service_pb2,
-    model_service_pb2_grpc,
+    model_service_pb2,
 )
 
 from service.api.calls import Calls, CallSettings, access_log
@@ -32,8 +32,12 @@ from service.gateway.finishing import ImagingPool
 from service.governance.callers import Caller, CallerKind
 from service.governance.rates import Standing
 
-VARIATIONS = image_variation_service_pb2.DESCRIPTOR.services_by_name["ImageVariationService"]
-FORM_VARIATIONS = image_variation_form_service_pb2.DESCRIPTOR.services_by_name["ImageVariationFormService"]
+SERVICES = (
+    image_variation_service_pb2.DESCRIPTOR.services_by_name["ImageVariationService"],
+    image_variation_form_service_pb2.DESCRIPTOR.services_by_name["ImageVariationFormService"],
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    image_file_service_pb2.DESCRIPTOR.services_by_name["ImageFileService"],
+)
 
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
 
@@ -61,12 +65,14 @@ def serving(tmp_path: Path) -> Serving:
         gateway = make_gateway(names, pool, tmp_path / "results")
         variations = Variations(gateway, calls, pool, most_at_a_time=most_at_a_time)
         server = grpc.aio.server()
-        add_servicer(server, VARIATIONS, ImageVariationServicer(variations))
-        add_servicer(server, FORM_VARIATIONS, ImageVariationFormServicer(variations))
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(names, {}, calls), server)
-        image_file_service_pb2_grpc.add_ImageFileServiceServicer_to_server(
-            ImageFileServicer(links(tmp_path / "results"), calls), server
+        servicers = (
+            ImageVariationServicer(variations),
+            ImageVariationFormServicer(variations),
+            ModelServicer(names, {}, calls),
+            ImageFileServicer(links(tmp_path / "results"), calls),
         )
+        for service, servicer in zip(SERVICES, servicers, strict=True):
+            add_servicer(server, service, servicer)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
