@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 30.0
 # n: images one call makes; price: of an image of 1024 x 1024.
 _COLUMNS = ("model", "ready", "n", "sizes", "input", "takes", "price", "notes")
-# Characters a line of the terminal needs for all of these, and sizes that one cell has room for.
-_WIDE = 140
-_MOST_SIZES = 4
+# Sizes that one cell has room for; characters after which a cell may be broken; characters between columns.
+_MOST_SIZES = 3
+_WRAPPED_AT = 24
+_GAP = 2
+# Characters that the columns beside the name need at least.
+_BESIDE_NAME = 36
 
 
 def models(options: argparse.Namespace) -> int:
@@ -42,41 +45,55 @@ def models(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_tables(listed: Iterable[model_service_pb2.Model]) -> None:
+def _print_tables(listed: Sequence[model_service_pb2.Model]) -> None:
     from rich.console import Console
 
     console = Console()
-    # Formats and their limits are much alike everywhere: on a narrow terminal the room is for the rest.
-    shown = [name for name in _COLUMNS if name != "input" or console.width >= _WIDE]
-    models, aliases = [], []
-    for model in listed:
-        if model.HasField("capabilities"):
-            cells = dict(zip(_COLUMNS, _row(model), strict=True)) | {"sizes": _few(model.capabilities.sizes)}
-            models.append(_cleaned(cells[name] for name in shown))
-        else:
-            aliases.append(_cleaned((model.id, ", ".join(model.targets), "; ".join(model.warnings))))
-    _print_table(console, shown, models)
+    models = [model for model in listed if model.HasField("capabilities")]
+    _print_models(console, models)
+    aliases = [model for model in listed if not model.HasField("capabilities")]
     if aliases:
         console.print()
-        _print_table(console, ("alias", "stands for", "notes"), aliases)
+        rows = [_cleaned((each.id, ", ".join(each.targets), "; ".join(each.warnings))) for each in aliases]
+        _print_table(console, ("alias", "stands for", "notes"), rows)
 
 
-def _print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+def _print_models(console: Console, models: Sequence[model_service_pb2.Model]) -> None:
+    columns = {title: [title] for title in _COLUMNS}
+    for model in models:
+        cells = dict(zip(_COLUMNS, _cleaned(_row(model)), strict=True)) | {"sizes": _few(model.capabilities.sizes)}
+        for title, cell in cells.items():
+            columns[title].append(cell)
+    omitted = []
+    # Names are there to be copied, so they are not broken; where there is no room, something else has to go.
+    for dispensable in ("input", "sizes", "takes"):
+        widths = {title: max(map(len, cells)) for title, cells in columns.items()}
+        needed = widths.pop("model") + _GAP + sum(_GAP + min(width, _WRAPPED_AT) for width in widths.values())
+        if needed <= console.width:
+            break
+        del columns[dispensable]
+        omitted.append(dispensable)
+    _print_table(console, tuple(columns), list(zip(*columns.values(), strict=True))[1:])
+    if omitted:
+        console.print(
+            f"\nToo narrow for: {', '.join(omitted)}. Into a pipe (| cat) all of it is written.",
+            style="dim",
+            highlight=False,
+        )
+
+
+def _print_table(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     # A column that nobody has anything in is left out.
     used = [position for position, _ in enumerate(titles) if any(row[position] for row in rows)]
+    unbroken = {"n", "price"}
+    if max((len(row[0]) for row in rows), default=0) <= console.width - _BESIDE_NAME:
+        unbroken.add(titles[0])
     table = Table(box=None, header_style="bold")
-    # Names are there to be copied: they get up to half of the line before they are broken.
-    name_width = min(console.width // 2, max((len(row[0]) for row in rows), default=0))
     for position in used:
-        table.add_column(
-            titles[position],
-            no_wrap=titles[position] in ("n", "price"),
-            overflow="fold",
-            min_width=None if position else name_width,
-        )
+        table.add_column(titles[position], no_wrap=titles[position] in unbroken, overflow="fold")
     for row in rows:
         # As Text: square brackets in a name are not markup.
         table.add_row(*(Text(row[position]) for position in used), style="dim" if row[1] == "no" else "")

@@ -49,17 +49,35 @@ async def test_elsewhere_than_on_a_terminal_columns_are_separated_by_tabs(listed
     assert (alias[0], alias[-1]) == ("dall-e-2", "alias of a/b, c/d; c is [red]away[/red]")
 
 
-async def test_on_a_terminal_there_is_a_table(listed, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> str:
     ours, theirs = pty.openpty()
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", str(width))
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr("sys.stdout", terminal)
         assert await run("models") == 0
         terminal.flush()
         shown = os.read(ours, 65536).decode()
     os.close(ours)
+    return shown
+
+
+async def test_on_a_terminal_there_are_tables(listed, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = await on_a_terminal(run, monkeypatch, 200)
     assert "prompt (required)" in shown
+    assert "20MB" in shown
     assert "[red]away[/red]" in shown
+    assert "Too narrow" not in shown
+
+
+async def test_on_a_narrow_terminal_what_matters_least_is_left_out(
+    listed, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed.models[0].id = "a/" + "b" * 40
+    shown = await on_a_terminal(run, monkeypatch, 80)
+    assert listed.models[0].id in shown
+    assert "$0.0425" in shown
+    assert "20MB" not in shown
+    assert "Too narrow for: input, sizes, takes." in shown
 
 
 async def test_the_key_may_come_from_the_environment(listed, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
