@@ -1,7 +1,7 @@
 """How long a direct cache hit takes through gRPC for an image of 100 KB, one request at a time: `make bench-cache`.
 
-Every request sends the same pixels in another file (its comment differs), so each is decoded: nothing of an earlier
-request is of use to it but the result. Then the same file again and again, which need not be decoded.
+With the same pixels in another file every time, which has to be decoded; in a file whose metadata differ; and in the
+same file, which like the one before is known by then.
 
     python -m bench.bench_cache_hit [--rounds 5]
 """
@@ -9,14 +9,17 @@ request is of use to it but the result. Then the same file again and again, whic
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import io
+import socket
 import statistics
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,14 +28,13 @@ import grpc
 from imagevariations.v1 import image_variation_pb2, image_variation_service_pb2_grpc
 from PIL import Image
 
-from service.app import running
-from service.config import load
+from service.api.cache_headers import NAMESPACE_HEADER
 
 SAMPLE: Final = Path(__file__).parents[1] / "samples" / "coffee.jpg"
 WANTED_BYTES: Final = 100_000
 REQUESTS_A_ROUND: Final = 100
 CONFIGURATION: Final = """
-listen: {{grpc: "127.0.0.1:0"}}
+listen: {{grpc: "{address}"}}
 state_directory: {directory}
 default_route: local/recompose
 cache: {{enabled: true}}
@@ -52,11 +54,23 @@ def of_100_kb(image_format: str, **options: Any) -> tuple[bytes, str]:
     raise AssertionError("the sample has too little in it")
 
 
+def png_cut_elsewhere(png: bytes, number: int) -> bytes:
+    """The same picture with its compressed data cut into two chunks, so that only decoding tells."""
+    at = png.index(b"IDAT") - 4
+    (length,) = struct.unpack_from(">I", png, at)
+    compressed = png[at + 8 : at + 8 + length]
+    cut = 1 + number
+    return png[:at] + chunk(b"IDAT" + compressed[:cut]) + chunk(b"IDAT" + compressed[cut:]) + png[at + 12 + length :]
+
+
+def chunk(body: bytes) -> bytes:
+    """A PNG chunk of a type and its data."""
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+
 def png_with_comment(png: bytes, number: int) -> bytes:
     """The same picture with a tEXt chunk before its end."""
-    body = b"tEXtComment\0%d" % number
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:-12] + chunk + png[-12:]
+    return png[:-12] + chunk(b"tEXtComment\0%d" % number) + png[-12:]
 
 
 def jpeg_with_comment(jpeg: bytes, number: int) -> bytes:
@@ -69,53 +83,66 @@ def unchanged(data: bytes, _: int) -> bytes:
     return data
 
 
-async def median_ms(stub: Any, namespace: str, file: Callable[[int], bytes], rounds: int) -> float:
+def median_ms(stub: Any, namespace: str, file: Callable[[int], bytes], rounds: int) -> float:
     medians = []
     for begin in range(0, rounds * REQUESTS_A_ROUND, REQUESTS_A_ROUND):
         times = []
         for number in range(begin, begin + REQUESTS_A_ROUND):
-            request = image_variation_pb2.CreateImageVariationRequest(
-                image=file(number), response_format="b64_json", size="256x256"
-            )
+            request = asked(file(number))
             started = time.perf_counter()
-            answer = await stub.CreateImageVariation(request, metadata=(("x-bf-cache-key", namespace),))
+            answer = stub.CreateImageVariation(request, metadata=((NAMESPACE_HEADER, namespace),))
             times.append(time.perf_counter() - started)
             assert answer.extra_fields.cache_debug.hit_type == "direct"
         medians.append(statistics.median(times))
     return statistics.median(medians) * 1e3
 
 
-async def run(rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "gateway.yaml").write_text(CONFIGURATION.format(directory=directory))
-        async with (
-            running(load(Path(directory) / "gateway.yaml", {})) as port,
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+def asked(image: bytes) -> image_variation_pb2.CreateImageVariationRequest:
+    return image_variation_pb2.CreateImageVariationRequest(image=image, response_format="b64_json", size="256x256")
+
+
+@contextlib.contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """The service as a process of its own; the value is its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (directory / "gateway.yaml").write_text(CONFIGURATION.format(address=address, directory=directory))
+    process = subprocess.Popen([sys.executable, "-m", "service", "serve", "--config", directory / "gateway.yaml"])
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def run(rounds: int) -> None:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        served(Path(directory)) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
+        png, jpeg = of_100_kb("PNG"), of_100_kb("JPEG", quality=90)
+        for name, (data, size), change in (
+            ("PNG, re-encoded", png, png_cut_elsewhere),
+            ("PNG, other metadata", png, png_with_comment),
+            ("PNG, same file", png, unchanged),
+            ("JPEG, other metadata", jpeg, jpeg_with_comment),
+            ("JPEG, same file", jpeg, unchanged),
         ):
-            stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
-            for name, (data, size), commented in (
-                ("PNG", of_100_kb("PNG"), png_with_comment),
-                ("JPEG", of_100_kb("JPEG", quality=90), jpeg_with_comment),
-            ):
-                request = image_variation_pb2.CreateImageVariationRequest(
-                    image=data, response_format="b64_json", size="256x256"
-                )
-                # Apart: one picture is a semantic hit for the other.
-                await stub.CreateImageVariation(request, metadata=(("x-bf-cache-key", name),))
-                decoded = await median_ms(stub, name, partial(commented, data), rounds)
-                again = await median_ms(stub, name, partial(unchanged, data), rounds)
-                print(
-                    f"direct hit, {name} of {len(data) // 1000} KB ({size}): "
-                    f"{decoded:.2f} ms decoded, {again:.2f} ms the same file again",
-                    flush=True,
-                )
+            # Apart: one picture is a semantic hit for the other.
+            namespace = name.partition(",")[0]
+            stub.CreateImageVariation(asked(data), metadata=((NAMESPACE_HEADER, namespace),), wait_for_ready=True)
+            median = median_ms(stub, namespace, partial(change, data), rounds)
+            print(f"direct hit, {len(data) // 1000} KB, {size:>7}, {name:21} {median:.2f} ms", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    asyncio.run(run(arguments.rounds))
+    run(arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from PIL import Image
 from service.cache.keys import pixel_digest
 from service.gateway.finishing import MOST_BYTES_AT_ONCE, ImagingPool
 from service.imaging.decode import decode, flatten
-from service.imaging.inspect import ImageLimits
+from service.imaging.inspect import ImageLimits, inspect, picture_only
 from service.imaging.perceptual_key import PerceptualKey, perceptual_key
 
 Value = TypeVar("Value")
@@ -47,7 +47,8 @@ class Fingerprint:
 
 
 class Fingerprints:
-    """Takes fingerprints, and remembers those of files that come again: these are not decoded again."""
+    """Takes fingerprints, and remembers those of files that come again, whatever else is in them besides the picture:
+    these are not decoded again."""
 
     def __init__(self, pool: ImagingPool, limits: ImageLimits) -> None:
         self._pool = pool
@@ -61,7 +62,7 @@ class Fingerprints:
         Raises:
             GatewayError: INVALID_REQUEST ``invalid_image`` where it cannot be decoded.
         """
-        file = await self._pool.run(lambda: hashlib.sha256(data).digest(), at_once=len(data) <= MOST_BYTES_AT_ONCE)
+        file = await self._pool.run(lambda: self._file_digest(data), at_once=len(data) <= MOST_BYTES_AT_ONCE)
         known = self._remembered.get(file)
         if known is not None:
             self._remembered.move_to_end(file)
@@ -77,6 +78,13 @@ class Fingerprints:
         taken = Fingerprint(pixels, aspect, data, self)
         taken.picture = picture
         return taken
+
+    def _file_digest(self, data: bytes) -> bytes:
+        """The same for files of which ``decode`` makes the same: that looks at the picture and its orientation only."""
+        facts = inspect(data, limits=self._limits)
+        digest = hashlib.sha256(f"{facts.format.value} {facts.orientation} ".encode())
+        digest.update(picture_only(data, facts.format))
+        return digest.digest()
 
     async def look_of(self, data: bytes, taken: Fingerprint) -> PerceptualKey:
         """What the source looks like that has this fingerprint."""
