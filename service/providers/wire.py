@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import orjson
+
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Size
 from service.providers.base import HttpResponse, JsonBody, ProducedImage
@@ -88,6 +90,11 @@ def lenient_json(response: HttpResponse) -> Any:
 
 def _parsed(body: bytes) -> Any:
     """JSON in which no text holds half a surrogate pair: a lone ``\\ud800`` is valid there and nowhere further on."""
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        # It is strict: byte order marks, NaN and lone surrogates are read below, or what is no JSON is refused.
+        pass
     # Decoded here, since json.loads on bytes lets surrogates pass.
     value = json.loads(body.decode("utf-8-sig"))
     if _SURROGATE_ESCAPE.search(body):
