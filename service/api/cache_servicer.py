@@ -65,5 +65,9 @@ class CacheServicer:
 
 def _away() -> GatewayError:
     return GatewayError(
-        ErrorKind.UNAVAILABLE, "The cache cannot be reached just now.", code="state_unavailable", retry_after_s=1.0
+        ErrorKind.UNAVAILABLE,
+        "The cache cannot be reached just now.",
+        code="state_unavailable",
+        retry_after_s=1.0,
+        may_have_run=False,
     )
