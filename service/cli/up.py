@@ -89,6 +89,9 @@ async def started(config: Config, config_file: Path | None) -> AsyncIterator[Pai
                 str(envoy_configuration),
                 # Copies on other ports are other Envoys, not new versions of this one.
                 "--disable-hot-restart",
+                # A request's line shall be there soon after its answer; by default it takes ten seconds.
+                "--file-flush-interval-msec",
+                "500",
                 "--log-level",
                 "error",
             )

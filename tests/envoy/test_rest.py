@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -223,6 +224,16 @@ def test_one_log_line_a_request_without_secrets_or_image_bytes(
     assert service[0]["user"] != "someone"
     for forbidden in (secret, "signature=", base64.b64encode(small_png)[:60].decode(), "someone"):
         assert forbidden not in gateway.log
+
+
+def test_envoys_log_tells_the_method_that_the_caller_used(gateway: RunningGateway, client: httpx.Client) -> None:
+    headers = {"x-request-id": "method-test-1", "x-envoy-original-method": "BREW"}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+    end = time.monotonic() + 20
+    while not (lines := [line for line in gateway.log_lines("envoy") if line["id"] == "method-test-1"]):
+        assert time.monotonic() < end, gateway.log
+        time.sleep(0.05)  # noqa: TID251 - waits for another process, not on an event loop
+    assert [line["method"] for line in lines] == ["GET"]
 
 
 def test_grpc_web_clients_are_served(client: httpx.Client) -> None:
