@@ -188,6 +188,7 @@ def _call_settings(config: Config) -> CallSettings:
     return CallSettings(
         longest_s=config.limits.request_timeout,
         base_url=config.listen.public_url or f"http://{config.listen.http}",
+        foreign_origins=config.allow_unauthenticated,
     )
 
 

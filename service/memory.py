@@ -6,7 +6,7 @@ import ctypes
 import gc
 import sys
 
-# mallopt(3)
+# Numbers of parameters, from malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 4 << 20
 _ARENAS = 2

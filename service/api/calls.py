@@ -18,7 +18,7 @@ from service.api.cache_headers import PREFIX as CACHE_PREFIX
 from service.api.credentials import Gate, credential_in
 from service.api.status import STATUS, internal_error, short_message, trailers
 from service.core.errors import ErrorKind, GatewayError, invalid
-from service.governance.callers import ANYBODY, Caller
+from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.rates import LIMIT_HEADER
 from service.routing.rules import DEADLINE_EXCEEDED
 
@@ -27,6 +27,9 @@ _error_log = logging.getLogger("service.error")
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _SANE_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+# Web pages that this very machine serves, such as those of a development server.
+_LOCAL_ORIGIN = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
 
 # Set by Envoy when it transcodes; it overwrites what a client sends under these names.
 TRANSCODED_HEADER = "x-envoy-original-path"
@@ -54,6 +57,7 @@ class Call:
         transcoded: Whether it came through Envoy's JSON side.
         base_url: Where the caller reached us, for links.
         credential: What the caller brought along, whatever it is worth. Empty: nothing.
+        origin: The origin of the web page that called, where one did.
         cache_headers: Those of the request's headers that are about the cache.
         caller: Who that is, once it is known.
         headers: Response headers, sent with the answer whether it succeeds or fails.
@@ -69,6 +73,7 @@ class Call:
     base_url: str
     raw: bool
     credential: str = field(default="", repr=False)
+    origin: str = ""
     cache_headers: Mapping[str, str] = field(default_factory=dict)
     caller: Caller = ANYBODY
     headers: dict[str, str] = field(default_factory=dict)
@@ -93,10 +98,12 @@ class CallSettings:
     Attributes:
         longest_s: Cap of a caller's deadline, and the deadline of those who set none, in seconds.
         base_url: Of links for callers that did not come through Envoy.
+        foreign_origins: Whether web pages of other machines may call without a credential.
     """
 
     longest_s: float
     base_url: str
+    foreign_origins: bool = True
 
 
 class Calls:
@@ -167,6 +174,8 @@ class Calls:
         """Finds out who is calling."""
         if self._gate is not None:
             call.caller = await self._gate.identify(call.credential)
+        if call.caller.kind is CallerKind.ANYBODY and not self._settings.foreign_origins:
+            _refuse_foreign(call.origin)
         if call.caller.name:
             call.log["caller"] = call.caller.name
 
@@ -209,6 +218,7 @@ class Calls:
             base_url=self._base_url(metadata),
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
             credential=credential_in(metadata),
+            origin=metadata.get("origin", ""),
             cache_headers={name: value for name, value in metadata.items() if name.startswith(CACHE_PREFIX)},
             headers={REQUEST_ID_HEADER: request_id, "x-cache": "off"},
         )
@@ -220,6 +230,24 @@ class Calls:
             return self._settings.base_url
         scheme = "https" if metadata.get(SCHEME_HEADER) == "https" else "http"
         return f"{scheme}://{host}"
+
+
+def _refuse_foreign(origin: str) -> None:
+    """Keeps web pages out where being on this machine is all the credential there is.
+
+    A browser on it would send whatever a page of anybody's asks it to, with keys of ours to be spent.
+
+    Raises:
+        GatewayError: PERMISSION_DENIED for pages that do not come from this machine.
+    """
+    if origin and not _LOCAL_ORIGIN.fullmatch(origin):
+        raise GatewayError(
+            ErrorKind.PERMISSION_DENIED,
+            f"Pages of {origin[:200]} may not use this gateway without a credential. Configure a key, or say "
+            "allow_unauthenticated: true where anybody may use it.",
+            code="origin_not_allowed",
+            may_have_run=False,
+        )
 
 
 def hashed(text: str) -> str:

@@ -206,6 +206,26 @@ def test_a_sane_request_id_is_kept_and_any_other_replaced(
     assert expected(answer.headers["x-request-id"])
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:3000", 200),
+        ("https://127.0.0.1", 200),
+        ("http://[::1]:5173", 200),
+        ("https://pages.test", 403),
+        ("http://localhost.pages.test", 403),
+        ("http://localhost:3000@pages.test", 403),
+        ("null", 403),
+    ],
+)
+def test_where_no_credential_is_needed_only_pages_of_this_machine_may_call(
+    client: httpx.Client, origin: str, status: int
+) -> None:
+    answer = client.get("/v1/models", headers={"origin": origin})
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["error"]["code"] == "origin_not_allowed"
+
+
 def test_one_log_line_a_request_without_secrets_or_image_bytes(
     gateway: RunningGateway, client: httpx.Client, small_png: bytes
 ) -> None:
