@@ -51,7 +51,7 @@ def test_an_exception_is_part_of_its_line() -> None:
 def root() -> Iterator[logging.Logger]:
     """The root logger, put back afterwards as it was."""
     logger = logging.getLogger()
-    names = ("httpx", "httpcore", "h2", "hpack", "PIL", "numba", "asyncio", "grpc")
+    names = ("httpx", "httpcore", "PIL", "numba", "asyncio", "grpc")
     handlers, level, levels = list(logger.handlers), logger.level, [logging.getLogger(name).level for name in names]
     yield logger
     logger.handlers[:] = handlers
