@@ -19,6 +19,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -206,6 +207,10 @@ async def _recorded(request: Request, vendor: str, state: State) -> Recorded:
         json=parsed,
         form=form,
     )
+
+
+# In memory, however large: a file on disk would be left open by a client that goes away in the middle of it.
+MultiPartParser.spool_max_size = 1 << 30
 
 
 async def _form(request: Request) -> Form | None:

@@ -48,7 +48,9 @@ class RedisServer:
         """Returns once it answers."""
         for _ in range(5):
             self.port = self.port or _free_port()
-            arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
+            # Written before it is answered: without that, a busy disk lets a crash lose the last two seconds.
+            durable = ["--appendonly", "yes", "--appendfsync", "always"]
+            arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *durable]
             log = (self._directory / "log").open("ab")
             with log:
                 self._process = subprocess.Popen(
