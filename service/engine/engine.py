@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from service.core.errors import invalid
 from service.core.values import Size
+from service.engine import compilation
 
 if TYPE_CHECKING:
     from service.engine.analysis import Source
@@ -68,10 +69,7 @@ def configure(cache_directory: Path) -> None:
     Without it, or when the directory cannot be written to, numba looks for a place of its own; where it finds
     none, every process compiles anew (about three seconds).
     """
-    if _found("numba"):
-        import numba
-
-        setattr(numba.config, "CACHE_DIR", str(cache_directory))  # noqa: B010 - its attributes are dynamic
+    compilation.keep_in(cache_directory)
 
 
 def warm_up() -> None:

@@ -11,8 +11,11 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numba import njit
 
+from service.engine import compilation
 from service.engine.arrays import ByteArray, FloatArray, IndexArray
 from service.engine.patch_constants import MEAN_SHIFT_COST, MEAN_SHIFT_LIMIT, MINIMUM_COST, PATCH
+
+compilation.tell_numba()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
