@@ -16,7 +16,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check gen lint types imports generated proto format run-doubles bench-cache clean
+.PHONY: help run demo test check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,12 +42,20 @@ format: $(VENV)/dev-installed ## Format the code
 run-doubles: $(VENV)/dev-installed ## Start a double of every provider, to see fallbacks happen without a key
 	@exec $(BIN)/python -m tests.doubles --port $(DOUBLES_PORT)
 
+bench: $(VENV)/bench-installed ## Measure the gateway beside its floor (BENCH_PEERS=1: and its peers); see bench/README.md
+	PYTHONPATH=gen $(BIN)/python -m bench
+
+bench-check: $(VENV)/bench-installed ## Compare the gateway's ratios to its floor with the committed ones
+	PYTHONPATH=gen $(BIN)/python -m bench check
+
+bench-peers: .bench/installed ## Install LiteLLM and Portkey, pinned, into .bench/ for BENCH_PEERS=1
+
 bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up to a million entries, and direct hits over gRPC
 	PYTHONPATH=gen $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
 
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
@@ -78,6 +86,17 @@ $(VENV)/bin/python:
 $(VENV)/run-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing what the service needs into $(VENV); this takes about a minute." >&2
 	@$(PIP) --editable '.[engine]'
+	@touch $@
+
+$(VENV)/bench-installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[engine,bench]'
+	@touch $@ $(VENV)/run-installed
+
+.bench/installed: bench/peers/requirements.txt bench/peers/package.json
+	$(PYTHON) -m venv .bench/litellm
+	.bench/litellm/bin/pip --disable-pip-version-check install --quiet --requirement bench/peers/requirements.txt
+	mkdir -p .bench/portkey && cp bench/peers/package.json .bench/portkey/
+	cd .bench/portkey && npm install --silent --no-audit --no-fund
 	@touch $@
 
 $(VENV)/dev-installed: $(VENV)/bin/python pyproject.toml constraints.txt
