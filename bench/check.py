@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.report import RESULTS, ratios_to_floor
 from bench.throughput import compare
 
-# Between two runs on a machine that does other things too the ratios differ by up to a tenth.
-_TOLERANCE = 1.15
-_ROUNDS = 5
+# Medians of seven rounds still differ by up to a quarter between two runs where others use the machine too.
+_TOLERANCE = 1.3
+_ROUNDS = 7
 _SECONDS = 2.0
 
 

@@ -23,8 +23,8 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from imagevariations.v1 import image_variation_form_service_pb2_grpc
 from imagevariations.v1 import image_variation_pb2 as pb
-
-from service.transport.client import open_client
+from pyqwest import HTTPTransport
+from pyqwest.httpx import AsyncPyqwestTransport
 
 _LARGEST_MESSAGE = 128 << 20
 
@@ -59,7 +59,10 @@ async def _serve(port: int, upstream: str) -> None:
             ("grpc.so_reuseport", 0),
         ]
     )
-    async with httpx.AsyncClient(transport=open_client(), trust_env=False, timeout=None) as client:
+    transport = AsyncPyqwestTransport(
+        HTTPTransport(pool_max_idle_per_host=64, follow_redirects=False, enable_cookie_store=False, enable_otel=False)
+    )
+    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client:
         image_variation_form_service_pb2_grpc.add_ImageVariationFormServiceServicer_to_server(
             Floor(client, upstream),  # type: ignore[abstract]
             server,

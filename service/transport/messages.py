@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 
 import httpx
-import pyqwest
 
 from service.core.errors import ErrorKind, GatewayError
 from service.providers.base import Credential, Endpoint, HttpRequest, HttpResponse, Purpose, SignableRequest
@@ -20,7 +19,8 @@ from service.transport.trust import is_trusted
 _OUR_HEADERS = {"accept": "*/*", "accept-encoding": "gzip", "user-agent": "image-variations-gateway"}
 # Most requests go to a few URLs, and parsing one takes longer than building the rest of a request.
 _parsed = functools.lru_cache(maxsize=256)(httpx.URL)
-_LONGEST_PIECE = 1_000_000
+_MOST_BYTES_AT_ONCE = 500_000
+_LONGEST_PIECE = 256_000
 # An error body is only read for its message; this is plenty.
 _LONGEST_ERROR_BODY = 1_000_000
 
@@ -94,14 +94,17 @@ async def send(
 
 async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest, most: int) -> HttpResponse:
     headers, body = {**_OUR_HEADERS, **request.headers}, request.body
-    if isinstance(body, tuple):
-        headers["content-length"] = str(sum(map(len, body)))
+    pieces = body if isinstance(body, tuple) else (body,)
+    length = sum(map(len, pieces))
+    if length:
+        headers["content-length"] = str(length)
     response = await client.handle_async_request(
         httpx.Request(
             request.method,
             _parsed(request.url),
             headers=headers,
-            content=_in_turn(body) if isinstance(body, tuple) else body,
+            # Given as a stream, nothing is added to the headers.
+            stream=httpx.ByteStream(b"".join(pieces)) if length <= _MOST_BYTES_AT_ONCE else _Pieces(pieces),
         )
     )
     async with contextlib.aclosing(response):
@@ -115,11 +118,16 @@ async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest,
         return HttpResponse(response.status_code, _headers(response.headers), body)
 
 
-async def _in_turn(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, none longer than a megabyte: the transport copies what it is given until it has been sent."""
-    for piece in pieces:
-        for start in range(0, len(piece), _LONGEST_PIECE):
-            yield piece[start : start + _LONGEST_PIECE]
+class _Pieces(httpx.AsyncByteStream):
+    """A body in pieces that are encrypted and sent one after the other, so short that each holds nobody up."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            for start in range(0, len(piece), _LONGEST_PIECE):
+                yield piece[start : start + _LONGEST_PIECE]
 
 
 async def _body(response: httpx.Response, most: int, *, cut: bool) -> bytes:
@@ -160,10 +168,6 @@ def _translated(error: httpx.HTTPError) -> GatewayError:
             return GatewayError(ErrorKind.TIMEOUT, "The provider did not answer in time.")
         case httpx.NetworkError() | httpx.ProxyError():
             return GatewayError(ErrorKind.UNAVAILABLE, "The connection to the provider broke.")
-        case httpx.RemoteProtocolError(__cause__=pyqwest.StreamError(code=code)):
-            # RFC 9113, section 8.7: a refused stream has not been processed in any way.
-            refused = code == pyqwest.StreamErrorCode.REFUSED_STREAM
-            return GatewayError(ErrorKind.UNAVAILABLE, "The provider reset the request.", may_have_run=not refused)
         case httpx.RemoteProtocolError():
             return GatewayError(ErrorKind.BAD_RESPONSE, "The provider's answer broke off or is not HTTP.")
         case _:

@@ -11,7 +11,7 @@ import pytest
 import service.providers
 from service.providers.registry import TRANSLATORS
 
-FORBIDDEN = {"httpx", "pyqwest", "grpc", "asyncio", "os", "time", "random", "logging", "socket", "secrets", "threading"}
+FORBIDDEN = {"httpx", "aiohttp", "grpc", "asyncio", "os", "time", "random", "logging", "socket", "secrets", "threading"}
 FILES = sorted(Path(service.providers.__file__).parent.glob("*.py"))
 TRANSLATOR_MODULES = {type(translator).__module__ for translator in TRANSLATORS.values()}
 
