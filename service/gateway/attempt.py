@@ -115,7 +115,7 @@ class TargetRunner:
         )
         size = len(source.data)
         image = await self._pool.run(
-            lambda: prepare_input(source.data, profile, limits=self._limits),
+            lambda: prepare_input(source.data, profile, limits=self._limits, facts=source.facts),
             at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and input_complies(source.facts, profile),
         )
         for warning in fitted.warnings:
@@ -125,8 +125,9 @@ class TargetRunner:
             indexes = missing[part.first : part.first + part.n]
             call = fitted.call(part, target.model, image)
             # Gaps left by an earlier target keep the seeds of the images that were made.
-            seed = None if call.seed is None else record.seed_of(indexes[0])
-            parts.append(_Part(replace(call, seed=seed), indexes))
+            if call.seed is not None:
+                call = replace(call, seed=record.seed_of(indexes[0]))
+            parts.append(_Part(call, indexes))
         return parts
 
     async def _call(

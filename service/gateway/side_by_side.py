@@ -15,11 +15,14 @@ async def all_of(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Resu
     Like a task group, the first that raises ends the others before this returns; unlike one, it raises what that
     one raised, as it was, and not a group. (``asyncio.gather`` would let the others run on with nobody waiting.)
     """
+    waiting = list(coroutines)
+    if len(waiting) == 1:
+        return [await waiting[0]]
     failure: BaseException | None = None
     tasks: list[asyncio.Task[Result]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+            tasks = [group.create_task(coroutine) for coroutine in waiting]
     except BaseExceptionGroup as failures:
         failure = _first(failures)
     if failure is not None:

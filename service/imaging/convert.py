@@ -21,7 +21,9 @@ _LOSSY = (ImageFormat.JPEG, ImageFormat.WEBP)
 _SHRINK_STEPS = 12
 
 
-def prepare_input(data: bytes, profile: Profile, *, limits: ImageLimits) -> EncodedImage:
+def prepare_input(
+    data: bytes, profile: Profile, *, limits: ImageLimits, facts: ImageFacts | None = None
+) -> EncodedImage:
     """Fits an uploaded image to what a model accepts.
 
     The bytes pass through as they are when they comply and hold no metadata; metadata (EXIF with its GPS
@@ -29,11 +31,14 @@ def prepare_input(data: bytes, profile: Profile, *, limits: ImageLimits) -> Enco
     provider. Where that can be cut out without decoding, it is; where the picture must change (format,
     orientation, size, frames, 16 bits, CMYK, bytes), it is re-encoded with as little loss as the limits allow.
 
+    Args:
+        facts: What ``inspect`` says of it, where that is known.
+
     Raises:
         GatewayError: INVALID_REQUEST ``invalid_image`` when the file cannot be decoded; UNSUPPORTED when no
             version of this image is within the model's limits (a ribbon of 5000x10 pixels, say).
     """
-    facts = inspect(data, limits=limits)
+    facts = facts or inspect(data, limits=limits)
     if input_complies(facts, profile):
         stripped = picture_only(data, facts.format)
         if len(stripped) <= profile.max_input_bytes:

@@ -142,6 +142,9 @@ def size_to_ask(wanted: Size | None, profile: Profile, source: Size) -> Size | N
 
 
 def _nearest_offered(width: float, height: float, sizes: tuple[Size, ...]) -> Size:
+    for size in sizes:
+        if size.width == width and size.height == height:
+            return size
     area = width * height
 
     def rank(size: Size) -> tuple[float, bool, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import math
@@ -13,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
+import pybase64
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Size
@@ -39,7 +39,7 @@ def data_url(image: EncodedImage) -> str:
 
 def base64_text(data: bytes) -> str:
     """Standard base64 without line breaks."""
-    return base64.b64encode(data).decode("ascii")
+    return pybase64.b64encode_as_string(data)
 
 
 def image_from_base64(text: object, *, revised_prompt: object = "") -> ProducedImage:
@@ -52,7 +52,7 @@ def image_from_base64(text: object, *, revised_prompt: object = "") -> ProducedI
         raise bad_response("an image is not a base64 string")
     encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        data = base64.b64decode(encoded, validate=True)
+        data = pybase64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise bad_response("an image is not valid base64") from None
     if not data:

@@ -34,6 +34,10 @@ async def downloaded(
 
     if not result.images:
         raise GatewayError(ErrorKind.BAD_RESPONSE, "The provider's answer holds no image.")
+    if all(image.data for image in result.images):
+        for position, image in enumerate(result.images):
+            emit(position, image)
+        return result
     tasks = [asyncio.ensure_future(complete(position, image)) for position, image in enumerate(result.images)]
     try:
         await asyncio.wait(tasks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import re
 import socket
@@ -14,6 +13,7 @@ from enum import Enum
 from ipaddress import ip_address
 
 import httpx
+import pybase64
 
 from service.core.errors import ErrorKind, GatewayError, invalid
 from service.transport.addresses import is_public
@@ -236,7 +236,7 @@ def _decode_data_url(url: str, max_bytes: int) -> bytes:
     if (len(url) - at) // 4 * 3 > max_bytes + 2:
         raise _RefusedError(f"holds more than the {max_bytes} bytes that an image may have")
     try:
-        body = base64.b64decode(url[at:], validate=True)
+        body = pybase64.b64decode(url[at:], validate=True)
     except (binascii.Error, ValueError):
         raise _RefusedError("is a data URL whose base64 is not valid") from None
     if not body:

@@ -107,10 +107,12 @@ async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest,
             stream=httpx.ByteStream(b"".join(pieces)) if length <= _MOST_BYTES_AT_ONCE else _Pieces(pieces),
         )
     )
-    async with contextlib.aclosing(response):
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    async with contextlib.aclosing(stream):
         succeeded = response.is_success
         try:
-            body = await _body(response, most if succeeded else _LONGEST_ERROR_BODY, cut=not succeeded)
+            body = await _body(response.headers, stream, most if succeeded else _LONGEST_ERROR_BODY, cut=not succeeded)
         except (httpx.HTTPError, GatewayError):
             if succeeded:
                 raise
@@ -130,18 +132,18 @@ class _Pieces(httpx.AsyncByteStream):
                 yield piece[start : start + _LONGEST_PIECE]
 
 
-async def _body(response: httpx.Response, most: int, *, cut: bool) -> bytes:
+async def _body(headers: httpx.Headers, stream: httpx.AsyncByteStream, most: int, *, cut: bool) -> bytes:
     """The body, decompressed (by the transport, in pieces, so a small answer cannot blow up in one go).
 
     Raises:
         GatewayError: BAD_RESPONSE when it is longer than ``most`` and may not be cut, or in an unknown coding.
     """
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    coding = headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
         raise GatewayError(ErrorKind.BAD_RESPONSE, "The provider's answer is in a content coding that was not offered.")
     pieces: list[bytes] = []
     length = 0
-    async for piece in response.aiter_raw():
+    async for piece in stream:
         pieces.append(piece)
         length += len(piece)
         if length > most:

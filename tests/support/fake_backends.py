@@ -127,6 +127,8 @@ class FakeBackend:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
+            # Every real one waits for something.
+            await asyncio.sleep(0)
             return await behave(call, context)
         finally:
             self.running -= 1
