@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.bench_cache_hit import RE_ENCODED, direct_hits
 from bench.load import Goal, run
 from bench.payloads import grpc_message, png
 from bench.processes import resident_mb
@@ -30,7 +31,8 @@ class Moments:
     Attributes:
         fan_out_ms: n=10 at a model that makes one image a call.
         first_image_ms: Until the first image of such a request, streamed; ``last_image_ms``: until the last.
-        cache_hit_ms: A direct hit over gRPC, ``cache_hit_rest_ms`` through Envoy; p50 with one client.
+        cache_hit_ms: A direct hit over gRPC, ``cache_hit_rest_ms`` through Envoy; p50 with one client, of a file that
+            was sent before. ``cache_hit_decoded_ms``: of a file that was not, whose picture is known once decoded.
         start_s: From the start of the service's process to its readiness.
         idle_mb: The service alone, at rest, its engine not yet loaded.
         grown_mb: How much more it holds after 10,000 requests than after 2,000.
@@ -41,6 +43,7 @@ class Moments:
     last_image_ms: float
     cache_hit_ms: float
     cache_hit_rest_ms: float
+    cache_hit_decoded_ms: float
     start_s: float
     idle_mb: float
     grown_mb: float
@@ -66,7 +69,9 @@ def moments(directory: Path) -> Moments:
         payload = grpc_message(image, model="production", n=1, size="256x256")
         goal = Goal(system.grpc + GRPC_METHOD, payload, len(PICTURE), system.headers)
         hit = run(goal, clients=1, requests=300).p50_ms
-    return Moments(fan_out_ms, first, last, hit, hit_rest, start_s, idle, grown)
+    hits = direct_hits(directory, rounds=3)
+    decoded = next(milliseconds for name, milliseconds in hits.items() if name.endswith(RE_ENCODED))
+    return Moments(fan_out_ms, first, last, hit, hit_rest, decoded, start_s, idle, grown)
 
 
 def growth(directory: Path, clients: tuple[int, ...] = (1, 16, 64, 256)) -> list[Sample]:

@@ -146,7 +146,8 @@ def _moments(found: Moments) -> list[str]:
         ),
         (
             f"- A direct cache hit: {number(found.cache_hit_ms)} ms over gRPC, {number(found.cache_hit_rest_ms)} ms"
-            " through Envoy."
+            f" through Envoy; {number(found.cache_hit_decoded_ms)} ms over gRPC for a file not seen before, which is"
+            " decoded."
         ),
         f"- Cold start of the service to ready: {number(found.start_s)} s.",
         (

@@ -37,6 +37,11 @@ def through_grpc(system: System, image: bytes) -> Contender:
     return Contender("gateway-grpc", goal, service, service)
 
 
+def nothing_between(upstream_url: str) -> System:
+    """The upstream itself: what a request takes without any gateway."""
+    return System("upstream", f"{upstream_url}/v1/images/variations", {"all": []})
+
+
 def compare(
     directory: Path, *, rounds: int, seconds: float, with_peers: bool, tell: Callable[[str], None]
 ) -> list[Sample]:
@@ -46,6 +51,7 @@ def compare(
         url = stack.enter_context(upstream(directory))
         own = stack.enter_context(gateway(url, directory))
         contenders = [
+            through_http(nothing_between(url), upload(image)),
             through_http(own, upload(image)),
             through_grpc(own, image),
             through_http(stack.enter_context(floor(url, directory)), upload(image)),

@@ -44,5 +44,5 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
     # Libraries log URLs and headers when they are talkative; ours says what is worth saying.
-    for library in ("httpx", "httpcore", "PIL", "numba", "asyncio", "grpc"):
+    for library in ("httpx", "httpcore", "aiohttp", "PIL", "numba", "asyncio", "grpc"):
         logging.getLogger(library).setLevel(max(logging.WARNING, _LEVELS[level]))

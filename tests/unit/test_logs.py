@@ -51,7 +51,7 @@ def test_an_exception_is_part_of_its_line() -> None:
 def root() -> Iterator[logging.Logger]:
     """The root logger, put back afterwards as it was."""
     logger = logging.getLogger()
-    names = ("httpx", "httpcore", "PIL", "numba", "asyncio", "grpc")
+    names = ("httpx", "httpcore", "aiohttp", "PIL", "numba", "asyncio", "grpc")
     handlers, level, levels = list(logger.handlers), logger.level, [logging.getLogger(name).level for name in names]
     yield logger
     logger.handlers[:] = handlers
@@ -64,7 +64,7 @@ def root() -> Iterator[logging.Logger]:
 def test_libraries_that_log_urls_are_kept_quiet(root: logging.Logger, level: str, ours: int, theirs: int) -> None:
     configure(level)
     assert root.level == ours
-    assert logging.getLogger("httpx").level == theirs
+    assert logging.getLogger("httpx").level == logging.getLogger("aiohttp").level == theirs
 
 
 def test_lines_go_to_standard_output(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
