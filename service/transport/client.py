@@ -71,8 +71,9 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
                 data=(b"".join(stream) or None) if isinstance(stream, httpx.ByteStream) else stream,
                 allow_redirects=False,
             )
-        except aiohttp.InvalidURL as error:
-            raise _as_httpx(error) from error
+        except ValueError as error:
+            # A URL or a header that cannot be sent; aiohttp's InvalidURL is one too.
+            raise httpx.UnsupportedProtocol(type(error).__name__) from None
         headers = [
             (name, value)
             for name, value in response.raw_headers
@@ -111,7 +112,10 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _as_httpx(error: Exception) -> httpx.HTTPError:
-    """The exception of httpx that says the same. The order matters: aiohttp's are subclasses of one another."""
+    """The exception of httpx that says the same. The order matters: aiohttp's are subclasses of one another.
+
+    Of the message only the kind is kept: aiohttp's may quote the URL.
+    """
     message = type(error).__name__
     match error:
         case aiohttp.ConnectionTimeoutError():
@@ -126,7 +130,5 @@ def _as_httpx(error: Exception) -> httpx.HTTPError:
             # That the connection broke, and was not just closed early, stands nowhere but in the text.
             broke = "ConnectionResetError" in str(error)
             return httpx.ReadError(message) if broke else httpx.RemoteProtocolError(message)
-        case aiohttp.ClientConnectionError() | OSError():
-            return httpx.NetworkError(message)
         case _:
-            return httpx.UnsupportedProtocol(message)
+            return httpx.NetworkError(message)

@@ -77,6 +77,14 @@ async def test_a_url_goes_over_the_wire_to_the_letter(client, serve, behaviours)
     assert server.received[0].path == path
 
 
+async def test_what_cannot_be_put_into_a_request_is_not_sent(client, serve, behaviours):
+    server = await serve(behaviours.answer(200))
+    for url, headers in (("http://127.0.0.1:99999", {}), (server.url, {"x-note": "two\r\nlines: one"})):
+        error = await failure(client, url, **headers)
+        assert (error.kind, error.may_have_run) == (ErrorKind.INTERNAL, False)
+    assert server.received == []
+
+
 async def test_certificates_are_verified(serve, behaviours):
     authority = trustme.CA()
     certified = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
