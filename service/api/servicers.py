@@ -286,12 +286,15 @@ def _noting(call: Call) -> Emit:
 
 def _tell(call: Call, outcome: Outcome) -> None:
     """The truth at the end: a target that failed after another made images is not the one that made them."""
-    _noting(call)(AttemptStarted(outcome.target, outcome.fallback_index))
+    if call.log.get("fallback_index") != outcome.fallback_index:
+        _noting(call)(AttemptStarted(outcome.target, outcome.fallback_index))
     call.log["images"] = len(outcome.images)
 
 
 def _header_value(text: str) -> str:
     """Model names may come from the caller; a header takes printable ASCII only."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(character if " " <= character <= "~" else "?" for character in text)
 
 

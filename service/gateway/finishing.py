@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from service.cache.entries import CachedImage
-from service.core.errors import GatewayError
 from service.core.values import ResponseFormat, VariationRequest
 from service.gateway.events import FinishedImage
 from service.gateway.links import Links
 from service.gateway.record import Finish
-from service.imaging.convert import finish, result_complies
-from service.imaging.inspect import ImageLimits, inspect
+from service.imaging.convert import finish, pass_result
+from service.imaging.inspect import ImageLimits
 from service.providers.base import ProducedImage
 
 Result = TypeVar("Result")
@@ -62,28 +61,20 @@ class Finisher:
         """
 
         async def finished(index: int, produced: ProducedImage) -> FinishedImage:
-            image = await self._pool.run(
-                lambda: finish(
-                    produced.data, size=request.size, output_format=request.output_format, limits=self._limits
-                ),
-                at_once=self._passes(produced.data, request),
-            )
+            data, size, output_format, limits = produced.data, request.size, request.output_format, self._limits
+            image = None
+            if len(data) <= MOST_BYTES_AT_ONCE:
+                image = pass_result(data, size=size, output_format=output_format, limits=limits)
+            if image is None:
+                image = await self._pool.run(
+                    lambda: finish(data, size=size, output_format=output_format, limits=limits)
+                )
             cached = CachedImage(image, produced.revised_prompt)
             if encoded is not None:
                 encoded[index] = cached
             return await self.delivered(index, cached, request, base_url)
 
         return finished
-
-    def _passes(self, data: bytes, request: VariationRequest) -> bool:
-        """Whether a result is as it should be and small, so that finishing it takes no time to speak of."""
-        if len(data) > MOST_BYTES_AT_ONCE:
-            return False
-        try:
-            return result_complies(inspect(data, limits=self._limits), request.size, request.output_format)
-        except GatewayError:
-            # Nor does finding out, once more, that it is no image.
-            return True
 
     async def delivered(
         self, index: int, cached: CachedImage, request: VariationRequest, base_url: str

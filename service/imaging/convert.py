@@ -54,10 +54,6 @@ def prepare_input(
 def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits: ImageLimits) -> EncodedImage:
     """Brings a provider's result to the format and, by cover-crop, to exactly the size that was asked for.
 
-    Bytes pass through without re-encoding when format and size are right already; metadata is removed,
-    except for a C2PA manifest as long as the pixels that it vouches for are untouched. Bytes that pass are
-    checked to be structurally complete (for PNG, checksums included), not decoded.
-
     Args:
         data: What the provider sent; as hostile as an upload.
         size: The size that the result will have, or None to leave it as it is.
@@ -66,15 +62,40 @@ def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits
     Raises:
         GatewayError: BAD_RESPONSE when the bytes are not an image that can be decoded.
     """
+    untouched = pass_result(data, size=size, output_format=output_format, limits=limits)
+    if untouched is not None:
+        return untouched
     try:
-        facts = inspect(data, limits=limits)
-        wanted = size or facts.size
-        if result_complies(facts, wanted, output_format):
-            return EncodedImage(picture_only(data, output_format, keep_provenance=True), output_format, wanted)
+        wanted = size or inspect(data, limits=limits).size
         image = decode(data, limits=limits, at_least=wanted)
     except GatewayError as error:
-        raise GatewayError(ErrorKind.BAD_RESPONSE, f"The provider's result cannot be used. {error.message}") from error
+        raise _unusable(error) from error
     return encode(resize_cover(image, wanted), output_format)
+
+
+def pass_result(
+    data: bytes, *, size: Size | None, output_format: ImageFormat, limits: ImageLimits
+) -> EncodedImage | None:
+    """The part of ``finish`` that takes no time to speak of; None where the result must be re-encoded.
+
+    Bytes pass through without re-encoding when format and size are right already; metadata is removed,
+    except for a C2PA manifest as long as the pixels that it vouches for are untouched. Bytes that pass are
+    checked to be structurally complete (for PNG, checksums included), not decoded.
+
+    Raises:
+        GatewayError: BAD_RESPONSE when the bytes are not an image.
+    """
+    try:
+        facts = inspect(data, limits=limits)
+        if facts.format is not output_format or (size is not None and size != facts.size) or not _is_plain(facts):
+            return None
+        return EncodedImage(picture_only(data, output_format, keep_provenance=True), output_format, facts.size)
+    except GatewayError as error:
+        raise _unusable(error) from error
+
+
+def _unusable(error: GatewayError) -> GatewayError:
+    return GatewayError(ErrorKind.BAD_RESPONSE, f"The provider's result cannot be used. {error.message}")
 
 
 def input_complies(facts: ImageFacts, profile: Profile) -> bool:
@@ -85,11 +106,6 @@ def input_complies(facts: ImageFacts, profile: Profile) -> bool:
     """
     size = _input_size(_input_shape(facts, profile), profile)
     return facts.format in profile.input_formats and size == facts.size and _is_plain(facts)
-
-
-def result_complies(facts: ImageFacts, size: Size | None, output_format: ImageFormat) -> bool:
-    """Whether a provider's picture is what was asked for already."""
-    return facts.format is output_format and (size is None or size == facts.size) and _is_plain(facts)
 
 
 def _is_plain(facts: ImageFacts) -> bool:

@@ -67,7 +67,7 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
             response = await self._session.request(
                 request.method,
                 _parsed(str(request.url)),
-                headers=request.headers.multi_items(),
+                headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
                 data=(b"".join(stream) or None) if isinstance(stream, httpx.ByteStream) else stream,
                 allow_redirects=False,
             )

@@ -79,5 +79,7 @@ def _form(body: FormBody, boundary: str) -> bytes | tuple[bytes, ...]:
 
 def _escaped(text: str) -> str:
     """Without the characters that would end the parameter or the header line. Lone surrogates are replaced."""
+    if text.isascii() and text.isprintable() and '"' not in text:
+        return text
     clean = text.encode("utf-8", "replace").decode()
     return clean.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")

@@ -111,13 +111,14 @@ async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest,
     assert isinstance(stream, httpx.AsyncByteStream)
     async with contextlib.aclosing(stream):
         succeeded = response.is_success
+        received = _joined(response.headers.raw)
         try:
-            body = await _body(response.headers, stream, most if succeeded else _LONGEST_ERROR_BODY, cut=not succeeded)
+            body = await _body(received, stream, most if succeeded else _LONGEST_ERROR_BODY, cut=not succeeded)
         except (httpx.HTTPError, GatewayError):
             if succeeded:
                 raise
             body = b""  # The status alone says what went wrong.
-        return HttpResponse(response.status_code, _headers(response.headers), body)
+        return HttpResponse(response.status_code, received, body)
 
 
 class _Pieces(httpx.AsyncByteStream):
@@ -132,7 +133,7 @@ class _Pieces(httpx.AsyncByteStream):
                 yield piece[start : start + _LONGEST_PIECE]
 
 
-async def _body(headers: httpx.Headers, stream: httpx.AsyncByteStream, most: int, *, cut: bool) -> bytes:
+async def _body(headers: Mapping[str, str], stream: httpx.AsyncByteStream, most: int, *, cut: bool) -> bytes:
     """The body, decompressed (by the transport, in pieces, so a small answer cannot blow up in one go).
 
     Raises:
@@ -153,9 +154,13 @@ async def _body(headers: httpx.Headers, stream: httpx.AsyncByteStream, most: int
     return b"".join(pieces)[:most]
 
 
-def _headers(headers: httpx.Headers) -> Mapping[str, str]:
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     """Names in lower case; the values of a name that repeats are joined by commas."""
-    return {name.lower(): value for name, value in headers.items()}
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 def _translated(error: httpx.HTTPError) -> GatewayError:
