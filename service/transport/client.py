@@ -9,15 +9,22 @@ from __future__ import annotations
 import functools
 import ssl
 from collections.abc import AsyncIterator
+from typing import cast
 
 import aiohttp
 import httpx
+from isal import isal_zlib
 from yarl import URL
 
+from service.transport.connections import connector
+
 # Held in memory before a connection is told to wait; a picture is a few of these.
-_READ_BUFFER_BYTES = 256 << 10
-# What aiohttp unpacks. Only gzip is offered; whoever sends another coding unasked has it refused by the reader.
-_UNPACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
+_BUFFER_BYTES = 256 << 10
+# Some vendors' edges add dozens of headers, a policy of a few KB among them.
+_LONGEST_HEADER, _MOST_HEADERS = 32_768, 256
+_GZIP_WBITS = 31
+# Its type stubs take the class for an instance.
+_NotGzip = cast(type[Exception], isal_zlib.error)
 # As it is: the signature of a request may cover its URL to the letter. Most requests go to a few.
 _parsed = functools.lru_cache(maxsize=256)(functools.partial(URL, encoded=True))
 
@@ -33,7 +40,7 @@ def open_client(
     In httpx's terms it is a transport: what ``httpx.AsyncClient`` would add is what must not happen here. Nothing
     follows redirects (a redirected POST would leave for a host nobody vouched for), keeps cookies (they would
     travel from one caller's request to another's), or reads environment variables. TLS is verified. Time limits of
-    whole requests are the caller's.
+    whole requests are the caller's. Bodies in gzip are unpacked, piece by piece.
 
     Args:
         connect_timeout_s: Seconds for name resolution, TCP and TLS together.
@@ -45,18 +52,25 @@ def open_client(
         ssl_context = httpx.create_ssl_context(trust_env=False)
         ssl_context.load_default_certs()
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=ssl_context, limit=0, keepalive_timeout=idle_timeout_s),
+        connector=connector(ssl=ssl_context, limit=0, keepalive_timeout=idle_timeout_s),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
-        read_bufsize=_READ_BUFFER_BYTES,
+        auto_decompress=False,
+        read_bufsize=_BUFFER_BYTES,
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
+        max_headers=_MOST_HEADERS,
         middlewares=(_once,),
     )
     return _AiohttpTransport(session)
 
 
 class _AiohttpTransport(httpx.AsyncBaseTransport):
-    """Raises httpx's exceptions, ConnectError and ConnectTimeout only where nothing of the request was sent."""
+    """Raises httpx's exceptions: ConnectError, ConnectTimeout and UnsupportedProtocol only where nothing was sent.
+
+    They hold no more than a name of what aiohttp raised, whose exceptions quote URLs and headers, keys included.
+    """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -71,15 +85,12 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
                 data=(b"".join(stream) or None) if isinstance(stream, httpx.ByteStream) else stream,
                 allow_redirects=False,
             )
-        except ValueError as error:
-            # A URL or a header that cannot be sent; aiohttp's InvalidURL is one too.
-            raise httpx.UnsupportedProtocol(type(error).__name__) from None
-        headers = [
-            (name, value)
-            for name, value in response.raw_headers
-            if name.lower() != b"content-encoding" or value.strip().lower() not in _UNPACKED
-        ]
-        return httpx.Response(response.status, headers=headers, stream=_Body(response))
+        except (aiohttp.ClientError, ValueError) as error:
+            # All that comes after the request's making has gone through ``_once``.
+            failure = httpx.UnsupportedProtocol(type(error).__name__)
+        else:
+            return _answer(response)
+        raise failure
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -89,46 +100,72 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     """Sends a request; its failure leaves as one of httpx's, so that aiohttp does not send it again by itself."""
     try:
         return await handler(request)
-    except (aiohttp.ClientError, OSError) as error:
-        raise _as_httpx(error) from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        failure = _as_httpx(error)
+    raise failure
+
+
+def _answer(response: aiohttp.ClientResponse) -> httpx.Response:
+    headers = list(response.raw_headers)
+    codings = [header for header in headers if header[0].lower() == b"content-encoding"]
+    is_gzip = len(codings) == 1 and codings[0][1].strip().lower() == b"gzip"
+    if is_gzip:
+        headers.remove(codings[0])
+    return httpx.Response(response.status, headers=headers, stream=_Body(response, is_gzip=is_gzip))
 
 
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, unpacked, in pieces as they come."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, *, is_gzip: bool) -> None:
         self._response = response
+        self._is_gzip = is_gzip
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = self._response.content.iter_any()
         try:
-            async for piece in self._response.content.iter_any():
+            async for piece in _unpacked(pieces) if self._is_gzip else pieces:
                 yield piece
-        except (aiohttp.ClientError, OSError) as error:
-            raise _as_httpx(error) from error
+            return
+        except (aiohttp.ClientError, OSError, _NotGzip) as error:
+            failure = _as_httpx(error)
+        raise failure
 
     async def aclose(self) -> None:
         # A connection whose answer was read to its end is back in the pool by now.
         self._response.close()
 
 
-def _as_httpx(error: Exception) -> httpx.HTTPError:
-    """The exception of httpx that says the same. The order matters: aiohttp's are subclasses of one another.
+async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A body in gzip (RFC 1952), in pieces of at most ``_BUFFER_BYTES``, so that little cannot become much at once."""
+    unpacker, complete = isal_zlib.decompressobj(_GZIP_WBITS), True
+    async for packed in pieces:
+        while packed:
+            if unpacker.eof:
+                unpacker = isal_zlib.decompressobj(_GZIP_WBITS)
+            yield unpacker.decompress(packed, _BUFFER_BYTES)
+            packed = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+            complete = unpacker.eof
+    if not complete:
+        raise _NotGzip("incomplete")
 
-    Of the message only the kind is kept: aiohttp's may quote the URL.
-    """
-    message = type(error).__name__
+
+def _as_httpx(error: Exception) -> httpx.HTTPError:
+    """The exception of httpx that says the same. The order matters: aiohttp's are subclasses of one another."""
+    name = type(error).__name__
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return httpx.ConnectTimeout(message)
+            return httpx.ConnectTimeout(name)
         case aiohttp.ClientConnectorError():
-            return httpx.ConnectError(message)
+            return httpx.ConnectError(name)
         case aiohttp.ServerTimeoutError() | TimeoutError():
-            return httpx.ReadTimeout(message)
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError():
-            return httpx.RemoteProtocolError(message)
-        case aiohttp.ClientPayloadError():
+            return httpx.ReadTimeout(name)
+        case aiohttp.ClientPayloadError() if "ConnectionResetError" in str(error):
             # That the connection broke, and was not just closed early, stands nowhere but in the text.
-            broke = "ConnectionResetError" in str(error)
-            return httpx.ReadError(message) if broke else httpx.RemoteProtocolError(message)
+            return httpx.ReadError(name)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            return httpx.RemoteProtocolError(name)
+        case aiohttp.ClientError() | OSError():
+            return httpx.NetworkError(name)
         case _:
-            return httpx.NetworkError(message)
+            return httpx.RemoteProtocolError(name)

@@ -77,12 +77,27 @@ async def test_a_url_goes_over_the_wire_to_the_letter(client, serve, behaviours)
     assert server.received[0].path == path
 
 
-async def test_what_cannot_be_put_into_a_request_is_not_sent(client, serve, behaviours):
+async def test_a_port_that_does_not_exist_surely_did_not_run(client):
+    error = await failure(client, "http://127.0.0.1:99999")
+    assert (error.kind, error.may_have_run) == (ErrorKind.INTERNAL, False)
+
+
+async def test_a_header_of_two_lines_is_not_sent(client, serve, behaviours):
     server = await serve(behaviours.answer(200))
-    for url, headers in (("http://127.0.0.1:99999", {}), (server.url, {"x-note": "two\r\nlines: one"})):
-        error = await failure(client, url, **headers)
-        assert (error.kind, error.may_have_run) == (ErrorKind.INTERNAL, False)
+    await failure(client, server.url, **{"x-note": "one\r\ntwo: 2"})
     assert server.received == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"this is not HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ncut"]
+)
+async def test_failures_hold_neither_url_nor_key(client, serve, behaviours, answer):
+    server = await serve(behaviours.raw(answer))
+    error = await failure(client, f"{server.url}/secret-path", authorization="Bearer secret-key")
+    chain: list[BaseException] = [error]
+    while following := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(following)
+    assert "secret" not in " ".join(f"{each} {each!r} {vars(each)}" for each in chain)
 
 
 async def test_certificates_are_verified(serve, behaviours):
@@ -214,6 +229,35 @@ async def test_a_packed_answer_is_unpacked(client, serve, behaviours):
     server = await serve(behaviours.answer(200, gzip.compress(b"plain"), content_encoding="gzip"))
     assert (await sent(client, server.url)).body == b"plain"
     assert server.received[0].headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("body", "codings"),
+    [
+        (gzip.compress(bytes(range(256)) * 1000)[:-400], "gzip"),
+        (b"no gzip", "gzip"),
+        (gzip.compress(b"plain") + b"more", "gzip"),
+        (gzip.compress(gzip.compress(b"plain")), "gzip, gzip"),
+        (gzip.compress(b"plain"), "x-gzip"),
+    ],
+    ids=["cut short", "something else", "something behind it", "packed twice", "another name"],
+)
+async def test_what_cannot_be_unpacked_is_not_taken_for_the_answer(client, serve, behaviours, body, codings):
+    server = await serve(behaviours.answer(200, body, content_encoding=codings))
+    error = await failure(client, server.url)
+    assert (error.kind, error.may_have_run) == (ErrorKind.BAD_RESPONSE, True)
+
+
+async def test_several_packed_pieces_are_one_answer(client, serve, behaviours):
+    body = gzip.compress(b"one ") + gzip.compress(b"x" * 900_000) + gzip.compress(b" two")
+    server = await serve(behaviours.answer(200, body, content_encoding="gzip"))
+    assert (await sent(client, server.url)).body == b"one " + b"x" * 900_000 + b" two"
+
+
+async def test_an_answer_with_many_and_long_headers_is_heard(client, serve, behaviours):
+    many = {f"x_{number}": "v" for number in range(200)}
+    server = await serve(behaviours.answer(200, b"paid", content_security_policy="p" * 20_000, **many))
+    assert (await sent(client, server.url)).body == b"paid"
 
 
 async def test_a_long_error_body_is_cut_and_the_status_kept(client, serve, behaviours):
