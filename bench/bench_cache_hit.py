@@ -28,6 +28,7 @@ import grpc
 from imagevariations.v1 import image_variation_pb2, image_variation_service_pb2_grpc
 from PIL import Image
 
+from bench.processes import inherited
 from service.api.cache_headers import NAMESPACE_HEADER
 
 SAMPLE: Final = Path(__file__).parents[1] / "samples" / "coffee.jpg"
@@ -111,7 +112,8 @@ def served(directory: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     (directory / "gateway.yaml").write_text(CONFIGURATION.format(address=address, directory=directory))
-    process = subprocess.Popen([sys.executable, "-m", "service", "serve", "--config", directory / "gateway.yaml"])
+    command = [sys.executable, "-m", "service", "serve", "--config", str(directory / "gateway.yaml")]
+    process = subprocess.Popen(command, env=inherited())
     try:
         yield address
     finally:

@@ -9,21 +9,26 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _STOPS_WITHIN_S = 30.0
 
 
+def inherited() -> dict[str, str]:
+    """This process's environment without the ports that ``make`` has put there for ``make run``."""
+    return {name: value for name, value in os.environ.items() if name not in ("HTTP_PORT", "GRPC_PORT")}
+
+
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], log: Path, *, cwd: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str], log: Path, *, cwd: Path, environment: dict[str, str] | None = None
 ) -> Iterator[int]:
     """A child process while the block lasts; its process id. What it writes goes to ``log``."""
     with log.open("wb") as output:
         child = subprocess.Popen(
-            list(command), cwd=cwd, env={**os.environ, **(environment or {})}, stdout=output, stderr=subprocess.STDOUT
+            list(command), cwd=cwd, env=inherited() | (environment or {}), stdout=output, stderr=subprocess.STDOUT
         )
     try:
         yield child.pid

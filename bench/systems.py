@@ -180,7 +180,7 @@ def _wait_until_ready(http: int, log: Path) -> None:
         raise SystemExit(f"{error}:\n{log.read_text()[-3000:]}") from None
 
 
-def _paths() -> Mapping[str, str]:
+def _paths() -> dict[str, str]:
     return {
         "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'gen'}",
         "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(REPOSITORY / ".gateway" / "cache")),
