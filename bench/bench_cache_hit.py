@@ -34,8 +34,8 @@ from service.api.cache_headers import NAMESPACE_HEADER
 SAMPLE: Final = Path(__file__).parents[1] / "samples" / "coffee.jpg"
 WANTED_BYTES: Final = 100_000
 REQUESTS_A_ROUND: Final = 100
-RE_ENCODED: Final = "PNG, re-encoded"
-"""The name of the hit that the whole picture has to be decoded for."""
+RE_ENCODED, SAME_FILE = "PNG, re-encoded", "PNG, same file"
+"""The names of a hit that the whole picture has to be decoded for, and of one that it has not."""
 
 CONFIGURATION: Final = """
 listen: {{grpc: "{address}"}}
@@ -46,15 +46,15 @@ log: {{level: error}}
 """
 
 
-def of_100_kb(image_format: str, **options: Any) -> tuple[bytes, str]:
-    """The sample at the size at which its file has about 100 KB, and that size."""
+def of_100_kb(image_format: str, **options: Any) -> bytes:
+    """The sample at the size at which its file has about 100 KB: 290x193 pixels in PNG, 770x513 in JPEG."""
     photo = Image.open(SAMPLE).convert("RGB")
     for width in range(100, 2000, 10):
         resized = photo.resize((width, round(width * photo.height / photo.width)))
         file = io.BytesIO()
         resized.save(file, image_format, **options)
         if file.tell() >= WANTED_BYTES:
-            return file.getvalue(), f"{resized.width}x{resized.height}"
+            return file.getvalue()
     raise AssertionError("the sample has too little in it")
 
 
@@ -122,15 +122,15 @@ def served(directory: Path) -> Iterator[str]:
 
 
 def direct_hits(directory: Path, rounds: int) -> Mapping[str, float]:
-    """The median milliseconds of each kind of hit."""
+    """The median milliseconds of each kind of hit, half a millisecond of this Python client's own among them."""
     found = {}
     with served(directory) as address, grpc.insecure_channel(address) as channel:
         stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
         png, jpeg = of_100_kb("PNG"), of_100_kb("JPEG", quality=90)
-        for name, (data, size), change in (
+        for name, data, change in (
             (RE_ENCODED, png, png_cut_elsewhere),
             ("PNG, other metadata", png, png_with_comment),
-            ("PNG, same file", png, unchanged),
+            (SAME_FILE, png, unchanged),
             ("JPEG, other metadata", jpeg, jpeg_with_comment),
             ("JPEG, same file", jpeg, unchanged),
         ):
@@ -138,7 +138,7 @@ def direct_hits(directory: Path, rounds: int) -> Mapping[str, float]:
             namespace = name.partition(",")[0]
             stub.CreateImageVariation(asked(data), metadata=((NAMESPACE_HEADER, namespace),), wait_for_ready=True)
             median = median_ms(stub, namespace, partial(change, data), rounds)
-            found[f"{len(data) // 1000} KB, {size:>7}, {name}"] = median
+            found[name] = median
     return found
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         for name, median in direct_hits(Path(directory), arguments.rounds).items():
-            print(f"direct hit, {name:38} {median:.2f} ms")
+            print(f"direct hit, 100 KB, {name:21} {median:.2f} ms")
 
 
 if __name__ == "__main__":

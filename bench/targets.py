@@ -39,7 +39,7 @@ def of_comparison(samples: list[Sample], *, with_peers: bool) -> list[Target]:
     """The targets of the side-by-side runs, with medians."""
     found = [
         Target(
-            f"CPU a request, over the floor, {count} clients",
+            f"CPU a request, over the floor, {_clients(count)}",
             ratios(samples, "gateway", "floor", count, "cpu_ms").median,
             " x",
             most=1.25,
@@ -52,7 +52,7 @@ def of_comparison(samples: list[Sample], *, with_peers: bool) -> list[Target]:
     if with_peers:
         found += [
             Target(
-                f"throughput over {peer}, {count} clients",
+                f"throughput over {peer}, {_clients(count)}",
                 ratios(samples, "gateway", peer, count, "per_second").median,
                 " x",
                 least=least,
@@ -61,6 +61,10 @@ def of_comparison(samples: list[Sample], *, with_peers: bool) -> list[Target]:
             for count in (1, 16)
         ]
     return found
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count} clients"
 
 
 def _added_ms(samples: list[Sample], contender: str) -> float:
