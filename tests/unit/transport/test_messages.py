@@ -5,6 +5,7 @@ import gzip
 import socket
 import ssl
 
+import httpx
 import pytest
 import trustme
 
@@ -52,6 +53,29 @@ async def test_a_long_body_arrives_in_one_with_its_length(client, serve, behavio
     assert received.body == b"--a" + b"x" * 3_000_000 + b"a--"
     assert received.headers["content-length"] == "3000006"
     assert "transfer-encoding" not in received.headers
+
+
+async def test_others_have_their_turn_while_a_long_body_is_sent():
+    class Greedy(httpx.AsyncBaseTransport):
+        """Takes whatever it can have, as a socket does whose other side is quick."""
+
+        pieces = 0
+
+        async def handle_async_request(self, request):
+            async for _ in request.stream:
+                self.pieces += 1
+            return httpx.Response(200, stream=httpx.ByteStream(b""))
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turns, greedy, other = 0, Greedy(), asyncio.create_task(count_turns())
+    await sent(greedy, "http://127.0.0.1", body=b"x" * 10_000_000)
+    other.cancel()
+    assert turns >= greedy.pieces >= 39
 
 
 async def test_nothing_is_said_that_nobody_asked_for(client, serve, behaviours):
