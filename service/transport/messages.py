@@ -12,14 +12,13 @@ import httpx
 
 from service.core.errors import ErrorKind, GatewayError
 from service.providers.base import Credential, Endpoint, HttpRequest, HttpResponse, Purpose, SignableRequest
-from service.transport.encoding import encode_body
+from service.transport.encoding import MOST_BYTES_JOINED, encode_body
 from service.transport.exchange import Upstream
 from service.transport.trust import is_trusted
 
 _OUR_HEADERS = {"accept": "*/*", "accept-encoding": "gzip", "user-agent": "image-variations-gateway"}
 # Most requests go to a few URLs, and parsing one takes longer than building the rest of a request.
 _parsed = functools.lru_cache(maxsize=256)(httpx.URL)
-_MOST_BYTES_AT_ONCE = 500_000
 _LONGEST_PIECE = 256_000
 # An error body is only read for its message; this is plenty.
 _LONGEST_ERROR_BODY = 1_000_000
@@ -104,7 +103,7 @@ async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest,
             _parsed(request.url),
             headers=headers,
             # Given as a stream, nothing is added to the headers.
-            stream=httpx.ByteStream(b"".join(pieces)) if length <= _MOST_BYTES_AT_ONCE else _Pieces(pieces),
+            stream=httpx.ByteStream(b"".join(pieces)) if length <= MOST_BYTES_JOINED else _Pieces(pieces),
         )
     )
     stream = response.stream

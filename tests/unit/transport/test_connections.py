@@ -24,7 +24,7 @@ def answer_of(text):
 
 @pytest.mark.parametrize("when", ["with the answer", "right behind its end", "later"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_answer_too_many_is_nobodys(client, serve, behaviours, when, method):
+async def test_an_answer_too_many_is_nobodys(client, serve, when, method):
     async def once_too_often(received, connection):
         answer = answer_of(received.path.encode())
         if when == "with the answer":
@@ -46,7 +46,7 @@ async def test_an_answer_too_many_is_nobodys(client, serve, behaviours, when, me
     assert len(server.received) == 4
 
 
-async def test_connections_are_kept_and_used_again(client, serve, behaviours):
+async def test_connections_are_kept_and_used_again(client, serve):
     ports = set()
 
     async def remember(received, connection):
