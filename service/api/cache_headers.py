@@ -8,7 +8,7 @@ from typing import Final
 
 from service.cache.cache import Lookup
 from service.core.errors import GatewayError, invalid
-from service.gateway.cache_terms import DEFAULT_NAMESPACE, CacheWishes
+from service.gateway.cache_step.terms import DEFAULT_NAMESPACE, CacheWishes
 
 NAMESPACE_HEADER: Final = "x-bf-cache-key"
 TTL_HEADER: Final = "x-bf-cache-ttl"

@@ -28,13 +28,15 @@ from service.api.convert import (
 from service.api.form import parse_form
 from service.api.unread import Unread
 from service.api.validation import Fields, checked
+from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
+from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
+from service.gateway.delivery.links import Links
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Event, Outcome, VisibleEvent
-from service.gateway.finishing import MOST_BYTES_AT_ONCE, ImagingPool
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Event, VisibleEvent
 from service.gateway.gateway import Gateway, Surroundings
-from service.gateway.links import Links
+from service.gateway.outcome import Outcome
 from service.governance.rates import Standing
 
 Result = TypeVar("Result")
@@ -104,7 +106,7 @@ class Variations:
             finally:
                 events.put_nowait(None)
 
-        async with _cancelled_at_exit(asyncio.create_task(work())) as task:
+        async with _cancelled_at_exit(started(work())) as task:
             while (event := await events.get()) is not None:
                 begun = True
                 yield event_message(event)

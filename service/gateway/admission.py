@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+from service.catalog.pricing import estimated_usd
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.directory import Directory
@@ -12,7 +13,6 @@ from service.gateway.record import Record
 from service.governance.callers import Caller
 from service.governance.governor import Governor
 from service.governance.rates import Standing
-from service.providers.pricing import estimated_usd
 
 
 class Admission:

@@ -12,13 +12,15 @@ from service.cache.entries import CachedImage, CachedResult
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.admission import Admission
-from service.gateway.attempt import Source, TargetRunner
-from service.gateway.cache_terms import NO_WISHES, CacheWishes
-from service.gateway.caching import Caching
+from service.gateway.cache_step.step import Caching
+from service.gateway.cache_step.terms import NO_WISHES, CacheWishes
+from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Outcome, ignore
-from service.gateway.finishing import Finisher
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, ignore
+from service.gateway.outcome import Outcome
 from service.gateway.record import Record
+from service.gateway.source import Source
+from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller
 from service.governance.rates import Standing
 from service.imaging.inspect import ImageLimits, inspect

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from service.cache.entries import CachedImage, CachedResult
+from service.core.calls import ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Target, Usage, VariationRequest
-from service.gateway.backend import CallReport
-from service.gateway.events import AttemptFailed, CacheReport, Emit, FinishedImage
-from service.providers.base import ProducedImage
+from service.gateway.backends.base import CallReport
+from service.gateway.events import AttemptFailed, Emit
+from service.gateway.outcome import CacheReport, FinishedImage
 
 Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
 """From an image as produced, and its index in the request, to the image as the caller gets it."""

@@ -9,21 +9,12 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.providers import stability_shape, wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
 
 # Model name -> path below /stable-image and operation. The sd3.5 models share one path and name themselves.

@@ -9,23 +9,17 @@ from typing import Any
 
 import httpx
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    Purpose,
-)
+from service.providers.base import Credential, Exchange
+from service.providers.http import HttpRequest, HttpResponse, Purpose
 from service.routing.rules import DEADLINE_EXCEEDED, RULES, RetrySame
 from service.transport.capture import captured_request, captured_response
 from service.transport.clock import Clock
-from service.transport.exchange import Record, Upstream
-from service.transport.messages import require_trusted, send, signed_request
+from service.transport.send import require_trusted, send, signed_request
+from service.transport.upstream import Record, Upstream
 
 # Timers may end a moment early; a key must not be at rest any more when its rest has been waited for.
 _TIMER_SLACK_S = 0.002

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from service.concurrency.tasks import started
+from service.core.calls import CallResult, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
-from service.providers.base import CallResult, ProducedImage
 from service.routing.backoff import Backoff
 from service.routing.rules import DEADLINE_EXCEEDED
 from service.transport.clock import Clock
-from service.transport.exchange import Emit, Fetch
+from service.transport.upstream import Emit, Fetch
 
 
 async def downloaded(
@@ -38,7 +39,7 @@ async def downloaded(
         for position, image in enumerate(result.images):
             emit(position, image)
         return result
-    tasks = [asyncio.ensure_future(complete(position, image)) for position, image in enumerate(result.images)]
+    tasks = [started(complete(position, image)) for position, image in enumerate(result.images)]
     try:
         await asyncio.wait(tasks)
     finally:

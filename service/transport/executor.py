@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import httpx
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import Background
+from service.core.calls import ProducedImage, ProviderCall
 from service.core.errors import GatewayError
-from service.providers.base import Credential, HttpRequest, ProducedImage, Profile, ProviderCall
+from service.providers.base import Credential
+from service.providers.http import HttpRequest
 from service.transport.clock import SYSTEM_CLOCK, Clock
 from service.transport.conversation import Conversation
 from service.transport.downloads import downloaded
-from service.transport.exchange import Emit, Fetch, Outcome, Record, Upstream
-from service.transport.messages import send, signed_request
+from service.transport.send import send, signed_request
+from service.transport.upstream import Emit, Fetch, Outcome, Record, Upstream
 
 _LONGEST_CANCEL_ANSWER = 1_000_000
 
@@ -33,7 +35,7 @@ class Executor:
         self._client = client
         self._fetch = fetch
         self._clock = clock
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._cancelling = Background("cancellation of abandoned work at a provider")
 
     async def run(
         self,
@@ -79,19 +81,13 @@ class Executor:
                 )
         finally:
             if conversation.stop is not None:
-                self._stop(conversation.stop, conversation.credential, upstream)
+                self._cancelling.start(self._send_cancel(conversation.stop, conversation.credential, upstream))
         raw_request, raw_response = conversation.captured() if raw else (None, None)
         return Outcome(result, raw_request, raw_response)
 
     async def aclose(self) -> None:
         """Waits for the requests that stop abandoned work; each has its own time limit."""
-        while self._cancelling:
-            await asyncio.wait(self._cancelling)
-
-    def _stop(self, request: HttpRequest, credential: Credential | None, upstream: Upstream) -> None:
-        task = asyncio.create_task(self._send_cancel(request, credential, upstream))
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
+        await self._cancelling.settled()
 
     async def _send_cancel(self, request: HttpRequest, credential: Credential | None, upstream: Upstream) -> None:
         """Best effort: there is nobody left to tell when it fails."""

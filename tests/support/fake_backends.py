@@ -11,18 +11,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from service.catalog.profile import Profile
+from service.concurrency.pools import ImagingPool
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Usage
-from service.gateway.attempt import TargetRunner
-from service.gateway.backend import CallContext, CallReport
+from service.gateway.backends.base import CallContext, CallReport
+from service.gateway.delivery.finishing import Finisher
+from service.gateway.delivery.links import Links
 from service.gateway.directory import Alias, Directory, Provider
-from service.gateway.finishing import Finisher, ImagingPool
 from service.gateway.gateway import FetchImage, Gateway, Surroundings
-from service.gateway.links import Links
+from service.gateway.target_runner import TargetRunner
 from service.imaging.inspect import ImageLimits
 from service.imaging.signing import LinkSigner
 from service.imaging.store import LocalImageStore
-from service.providers.base import CallResult, ProducedImage, Profile, ProviderCall
 from service.routing.route import RoutePolicy
 
 LIMITS = ImageLimits()

@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from service.catalog import catalog
+from service.catalog.profile import PromptRule
+from service.concurrency.tasks import started
+from service.core.calls import ProviderCall
 from service.core.values import Attempt, EncodedImage, ImageFormat, Size
-from service.providers import catalog
-from service.providers.base import Credential, Endpoint, PromptRule, ProviderCall
+from service.providers.base import Credential, Endpoint
 from service.providers.registry import TRANSLATORS
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings, Outcome, Upstream
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.upstream import ExchangeSettings, Outcome, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
 
@@ -95,7 +98,7 @@ class LiveExchange:
     async def cancelled(self, vendor: str, call: ProviderCall, *, options: Mapping[str, str] | None = None) -> None:
         """Starts a call whose first poll is never answered, and gives it up while it waits for that."""
         self.server.state.fail(vendor, "hang", on="poll")
-        making = asyncio.create_task(self.make(vendor, call, options=options))
+        making = started(self.make(vendor, call, options=options))
         while not any(request.method == "GET" for request in self.server.state.requests(vendor)):  # noqa: ASYNC110
             # The log belongs to the server's thread, which has no event of ours to set.
             await asyncio.sleep(0.01)

@@ -27,8 +27,8 @@ from service.api.servicers import (
     Variations,
 )
 from service.api.unread import add_servicer
+from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
-from service.gateway.finishing import ImagingPool
 from service.governance.callers import Caller, CallerKind
 from service.governance.rates import Standing
 

@@ -7,7 +7,7 @@ import pytest
 from service.api.cache_headers import cache_wishes
 from service.cache.cache import Lookup
 from service.core.errors import ErrorKind, GatewayError
-from service.gateway.cache_terms import CacheWishes
+from service.gateway.cache_step.terms import CacheWishes
 
 
 def test_nothing_said_means_nothing_special() -> None:

@@ -21,11 +21,12 @@ from service.api.convert import (
     response_message,
 )
 from service.api.validation import Fields
+from service.catalog.profile import Price, Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, ImageFormat, Size, Target, Usage
 from service.gateway.directory import Alias
-from service.gateway.events import AttemptFailed, AttemptStarted, FinishedImage, Outcome
-from service.providers.base import Price, Profile
+from service.gateway.events import AttemptFailed, AttemptStarted
+from service.gateway.outcome import FinishedImage, Outcome
 from service.routing.route import WeightedTarget
 
 LINKED = FinishedImage(0, Size(64, 48), ImageFormat.PNG, url="http://gateway.test/x", revised_prompt="a cat")

@@ -24,8 +24,8 @@ from imagevariations.v1 import (
     model_service_pb2_grpc,
 )
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.providers.base import Profile
 
 Serving = Callable[..., AbstractAsyncContextManager[grpc.aio.Channel]]
 Lines = list[dict[str, Any]]

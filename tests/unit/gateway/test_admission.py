@@ -24,13 +24,16 @@ from fake_backends import (
     surroundings,
 )
 
+from service.catalog.profile import Price, Profile
+from service.concurrency.pools import ImagingPool
+from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ResponseFormat, Size, Target, VariationRequest
 from service.gateway.admission import Admission
-from service.gateway.attempt import TargetRunner
+from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Alias, Provider
-from service.gateway.finishing import Finisher, ImagingPool
 from service.gateway.gateway import Gateway, Surroundings
+from service.gateway.target_runner import TargetRunner
 from service.governance.budgets import Account, Budget
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.governor import Governor, OnStoreFailure
@@ -38,7 +41,6 @@ from service.governance.keys import VirtualKey, digest
 from service.governance.rates import Counts, Rate, Standing
 from service.governance.sqlite_store import SqliteStore
 from service.governance.windows import Span, Window
-from service.providers.base import Price, Profile
 from service.routing.route import RoutePolicy, WeightedTarget
 
 _CENT = 10_000_000
@@ -200,7 +202,7 @@ class TestMoney:
     ) -> None:
         hangs = Hangs()
         gateway = gateway_of(provider("a", FakeBackend(hangs), PRICED))
-        task = asyncio.create_task(gateway.create(request(n=3), seen(self.CALLER)))
+        task = started(gateway.create(request(n=3), seen(self.CALLER)))
         await hangs.begun.wait()
         assert await spent(store) == 12 * _CENT
         task.cancel()

@@ -19,12 +19,14 @@ from fake_backends import (
     surroundings,
 )
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, ResponseFormat, Size, Target, Usage, VariationRequest
 from service.gateway.directory import Alias
-from service.gateway.events import AttemptFailed, AttemptStarted, Event, FinishedImage
+from service.gateway.events import AttemptFailed, AttemptStarted, Event
 from service.gateway.gateway import Gateway
-from service.providers.base import Profile
+from service.gateway.outcome import FinishedImage
 from service.routing.route import RoutePolicy, WeightedTarget
 
 RED, GREEN, BLUE = png(colour=(255, 0, 0)), png(colour=(0, 255, 0)), png(colour=(0, 0, 255))
@@ -337,7 +339,7 @@ class TestTimeAndCancellation:
         calls = [Hangs(after=[RED]), Hangs(), Hangs()]
         names = directory(provider("a", FakeBackend(*calls), Profile(max_n=1)))
         before = asyncio.all_tasks()
-        task = asyncio.create_task(gateway_over(names).create(request(n=3), surroundings()))
+        task = started(gateway_over(names).create(request(n=3), surroundings()))
         for call in calls:
             await call.begun.wait()
         task.cancel()

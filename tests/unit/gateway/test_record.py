@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fake_backends import png
 
+from service.core.calls import CallResult, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, ImageFormat, Size, Target, Usage, VariationRequest
-from service.gateway.backend import CallReport
-from service.gateway.events import Event, FinishedImage
+from service.gateway.backends.base import CallReport
+from service.gateway.events import Event
+from service.gateway.outcome import FinishedImage
 from service.gateway.record import Record
-from service.providers.base import CallResult, ProducedImage
 
 LATE = GatewayError(ErrorKind.TIMEOUT, "Too late.")
 

@@ -15,26 +15,19 @@ from typing import Any
 
 import pytest
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import started
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import HttpRequest, HttpResponse, JsonBody, Purpose
 from service.providers.wire import status_error
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings, Upstream
 from service.transport.executor import Executor
+from service.transport.upstream import ExchangeSettings, Upstream
 
 
 @dataclass
@@ -165,7 +158,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
         server = Server(list(behaviours))
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(server.serve(reader, writer))
+            task = started(server.serve(reader, writer))
             connections.add(task)
             task.add_done_callback(connections.discard)
 

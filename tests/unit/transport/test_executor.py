@@ -6,13 +6,17 @@ import gc
 
 import pytest
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import started
+from service.core.calls import CallResult, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt
-from service.providers.base import CallResult, Credential, HttpRequest, ProducedImage, Profile
+from service.providers.base import Credential
+from service.providers.http import HttpRequest
 from service.providers.wire import status_error
 from service.routing.rules import DEADLINE_EXCEEDED
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings
+from service.transport.upstream import ExchangeSettings
 
 DONE = {"images": ["https://results.example/0.png"]}
 
@@ -461,7 +465,7 @@ async def test_cancelling_a_call_stops_the_work_at_the_provider(serve, upstream,
         behaviours.hang,
         behaviours.answer(200),
     ]
-    task = asyncio.create_task(runs(upstream(server.url)))
+    task = started(runs(upstream(server.url)))
     await server.arrives(2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -481,7 +485,7 @@ async def test_cancelling_a_call_without_a_way_to_stop_it_closes_the_connection(
         left.set()
 
     server = await serve(hang)
-    task = asyncio.create_task(runs(upstream(server.url)))
+    task = started(runs(upstream(server.url)))
     await server.arrives(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -626,7 +630,7 @@ async def test_cancelling_a_call_cancels_its_downloads(serve, upstream, runs, do
 
     runs.download = fetch
     server = await serve(done)
-    task = asyncio.create_task(runs(upstream(server.url)))
+    task = started(runs(upstream(server.url)))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -13,9 +13,10 @@ import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import Profile, ProviderCall
 from service.transport.clock import Clock
 from service.transport.executor import Executor
 
