@@ -619,24 +619,24 @@ async def test_a_download_that_hangs_ends_with_the_deadline(serve, upstream, run
 
 
 async def test_cancelling_a_call_cancels_its_downloads(serve, upstream, runs, done):
-    started, ended = asyncio.Event(), asyncio.Event()
+    downloading, stopped = asyncio.Event(), asyncio.Event()
 
     async def fetch(url):
-        started.set()
+        downloading.set()
         try:
             await asyncio.Event().wait()
         finally:
-            ended.set()
+            stopped.set()
 
     runs.download = fetch
     server = await serve(done)
     task = started(runs(upstream(server.url)))
-    await started.wait()
+    await downloading.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     async with asyncio.timeout(5):
-        await ended.wait()
+        await stopped.wait()
     assert runs.outcomes == [("main", "cancelled", None)]
 
 
