@@ -66,7 +66,7 @@ class TestDeadline:
         error = answer.json()["error"]
         assert (error["type"], error["code"]) == ("timeout_error", "timeout")
         assert "impatient/gpt-image-2 (timeout)" in error["message"]
-        assert f"{FALLBACK} (timeout)" in error["message"]
+        assert f"{FALLBACK} (deadline_exceeded)" in error["message"]
         # The third was not begun with, and nobody is kept at work for an answer that no one waits for.
         assert asked(doubles) == ["openai", "deepinfra"]
         wait_until(lambda: len(doubles.state.abandoned) == 2)
