@@ -191,7 +191,7 @@ class Calls:
         if error.kind is ErrorKind.UNAUTHENTICATED:
             call.headers["www-authenticate"] = "Bearer"
         # Initial metadata is left unsent: a trailers-only answer carries all of this as its headers.
-        metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded))
+        metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded, request_id=call.id))
         await context.abort(STATUS[error.kind].grpc_code, short_message(error), metadata)
         raise AssertionError("abort() always raises")
 
@@ -277,7 +277,7 @@ def told(caught: Exception, call: Call) -> GatewayError:
         return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request ran out.")
     if isinstance(caught, GatewayError) and caught.code == DEADLINE_EXCEEDED:
         # That code tells layers below whose timer it was; to callers a timeout is a timeout.
-        return GatewayError(ErrorKind.TIMEOUT, caught.message)
+        return GatewayError(ErrorKind.TIMEOUT, caught.message, attempts=caught.attempts)
     if isinstance(caught, GatewayError) and caught.kind is not ErrorKind.INTERNAL:
         return caught
     _error_log.error("a bug, request %s", call.id, exc_info=caught)

@@ -22,6 +22,7 @@ from service.api.convert import (
     event_message,
     failed_message,
     fields_from_message,
+    keep_alive_message,
     models_message,
     response_message,
 )
@@ -31,13 +32,16 @@ from service.api.validation import Fields, checked
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Event, Outcome, VisibleEvent
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Event, Outcome
 from service.gateway.finishing import MOST_BYTES_AT_ONCE, ImagingPool
 from service.gateway.gateway import Gateway, Surroundings
 from service.gateway.links import Links
 from service.governance.rates import Standing
 
 Result = TypeVar("Result")
+
+# Proxies and NATs close a connection on which nothing happens; the least patient wait 15 to 60 seconds.
+KEEP_ALIVE_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +93,31 @@ class Variations:
     async def _events(
         self, call: Call, request: VariationRequest
     ) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
-        events: asyncio.Queue[VisibleEvent | None] = asyncio.Queue()
+        messages: asyncio.Queue[pb.StreamImageVariationResponse | None] = asyncio.Queue()
         begun = False
         note = _noting(call)
+        making: Target | None = None
 
         def happened(event: Event) -> None:
+            nonlocal making
             note(event)
+            if isinstance(event, AttemptStarted | CacheConsulted):
+                making = event.target
             if not isinstance(event, CacheConsulted):
-                events.put_nowait(event)
+                messages.put_nowait(event_message(event, making))
 
         async def work() -> Outcome:
             try:
                 return await self._gateway.create(request, _surroundings(call), happened)
             finally:
-                events.put_nowait(None)
+                messages.put_nowait(None)
 
         async with _cancelled_at_exit(asyncio.create_task(work())) as task:
-            while (event := await events.get()) is not None:
+            # Envoy would make an event with data of it, where Server-Sent Events have comments.
+            silence_s = None if call.transcoded else KEEP_ALIVE_AFTER_S
+            while (message := await _soon(messages, silence_s)) is not None:
                 begun = True
-                yield event_message(event)
+                yield message
             try:
                 outcome = await task
             except Exception as caught:
@@ -116,7 +126,7 @@ class Variations:
                     raise
                 error = told(caught, call)
                 call.failed(error)
-                yield failed_message(error)
+                yield failed_message(error, call.id)
                 return
         _tell(call, outcome)
         yield completed_message(outcome)
@@ -205,8 +215,14 @@ class ModelServicer:
         context: Context,
     ) -> model_service_pb2.ListModelsResponse:
         async def handle(call: Call) -> model_service_pb2.ListModelsResponse:
-            request.read()  # It has no fields, but it must be one.
-            return models_message(self._directory, self._warnings, call.caller.key)
+            asked = request.read()
+            return models_message(
+                self._directory,
+                self._warnings,
+                call.caller.key,
+                page_size=asked.page_size,
+                page_token=asked.page_token,
+            )
 
         return await self._calls.unary("ListModels", context, handle)
 
@@ -247,6 +263,17 @@ def _form(request: Unread[httpbody_pb2.HttpBody]) -> Incoming:
 
     # Two steps, so that the message is gone while its copy is taken apart.
     return Incoming(request.size, lambda: parse_form(*content()))
+
+
+async def _soon(
+    messages: asyncio.Queue[pb.StreamImageVariationResponse | None], silence_s: float | None
+) -> pb.StreamImageVariationResponse | None:
+    """The next message, or a sign of life where there is none for that long. None: there are no more."""
+    try:
+        async with asyncio.timeout(silence_s):
+            return await messages.get()
+    except TimeoutError:
+        return keep_alive_message()
 
 
 def _surroundings(call: Call) -> Surroundings:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
+
+from service.core.values import Attempt
 
 
 class ErrorKind(Enum):
@@ -46,6 +49,7 @@ class GatewayError(Exception):
         upstream_status: The HTTP status a provider answered with, where there was one.
         may_have_run: Whether a provider may have done (and billed) the work in spite of the failure.
             True unless the failure proves otherwise, so that nothing paid for is repeated.
+        attempts: Every try that was made for the request, in order.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class GatewayError(Exception):
         retry_after_s: float | None = None,
         upstream_status: int | None = None,
         may_have_run: bool = True,
+        attempts: Sequence[Attempt] = (),
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -67,6 +72,7 @@ class GatewayError(Exception):
         self.retry_after_s = retry_after_s
         self.upstream_status = upstream_status
         self.may_have_run = may_have_run
+        self.attempts = tuple(attempts)
 
     def __repr__(self) -> str:
         return f"GatewayError({self.kind.name}, {self.message!r}, code={self.code!r}, param={self.param!r})"

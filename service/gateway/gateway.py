@@ -117,6 +117,7 @@ class Gateway:
         if error is not None:
             record.cut_short = error.code == DEADLINE_EXCEEDED
             error = _explained(error, record)
+            error.attempts = tuple(record.attempts)
             if record.made_by is None:
                 raise error
             record.warn(f"Only {len(record.images)} of {record.request.n} images could be made: {error.message}")
