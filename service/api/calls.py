@@ -138,7 +138,7 @@ class Calls:
         if error.kind is ErrorKind.UNAUTHENTICATED:
             call.headers["www-authenticate"] = "Bearer"
         # Initial metadata is left unsent: a trailers-only answer carries all of this as its headers.
-        metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded))
+        metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded, request_id=call.id))
         await context.abort(STATUS[error.kind].grpc_code, short_message(error), metadata)
         raise AssertionError("abort() always raises")
 
