@@ -17,6 +17,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from imagevariations.v1 import (
+    access_service_pb2,
     cache_service_pb2,
     image_file_service_pb2,
     image_variation_form_service_pb2,
@@ -25,6 +26,7 @@ from imagevariations.v1 import (
 )
 
 from service import engine, logs, memory
+from service.api.access_servicer import AccessServicer
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.servicers import (
@@ -68,6 +70,7 @@ SERVICES = tuple(
         (model_service_pb2.DESCRIPTOR, "ModelService"),
         (image_file_service_pb2.DESCRIPTOR, "ImageFileService"),
         (cache_service_pb2.DESCRIPTOR, "CacheService"),
+        (access_service_pb2.DESCRIPTOR, "AccessService"),
     )
 )
 SERVICE_NAMES = tuple(service.full_name for service in SERVICES)
@@ -150,6 +153,7 @@ async def running(config: Config) -> AsyncIterator[int]:
             ModelServicer(directory, warnings, calls),
             ImageFileServicer(links, calls),
             CacheServicer(caching, calls),
+            AccessServicer(calls),
         )
         for service, servicer in zip(SERVICES, servicers, strict=True):
             add_servicer(server, service, servicer)

@@ -57,6 +57,7 @@ def render(config: Config, *, most_files: int | None = None) -> str:
             "max_request_body_size": config.limits.request_bytes,
             "max_response_body_size": config.limits.response_bytes,
             "largest_request": config.limits.request_bytes,
+            "ask_before_body": _needs_credentials(config),
             "stream_idle_timeout": f"{config.limits.request_timeout + _LONGEST_SILENCE_S:g}s",
             "max_stream_duration": f"{config.limits.request_timeout + _LONGEST_SILENCE_S + _LONGEST_ARRIVAL_S:g}s",
             "max_heap_size_bytes": config.limits.envoy_memory,
@@ -70,6 +71,12 @@ def render(config: Config, *, most_files: int | None = None) -> str:
         if "route" in route:
             route["route"] = {**route["route"], "timeout": timeout}
     return yaml.safe_dump(document, sort_keys=False)
+
+
+def _needs_credentials(config: Config) -> bool:
+    """Whether strangers are refused, as far as the configuration tells: keys that are made later are not in it."""
+    access = config.access
+    return bool(access.keys or access.tokens) if access.required is None else access.required
 
 
 def _found(name: str, *places: Path) -> str:

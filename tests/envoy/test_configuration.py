@@ -19,6 +19,7 @@ RENDERED = (
     "max_request_body_size",
     "max_response_body_size",
     "largest_request",
+    "ask_before_body",
     "stream_idle_timeout",
     "max_stream_duration",
     "max_heap_size_bytes",
@@ -105,6 +106,25 @@ def test_a_connections_window_holds_every_streams(side: str) -> None:
     for options in found:
         whole, one = options["initial_connection_window_size"], options["initial_stream_window_size"]
         assert whole >= one * options["max_concurrent_streams"]
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("", False),
+        ("require_auth: true", True),
+        ("tokens: [{name: ci, value: a-token-of-some-length-0123456789}]", True),
+        ("{require_auth: false, tokens: [{name: ci, value: a-token-of-some-length-0123456789}]}", False),
+        ("listen: {http: 0.0.0.0:8080}", True),
+        ("{listen: {http: 0.0.0.0:8080}, allow_unauthenticated: true}", False),
+    ],
+)
+def test_the_service_is_asked_before_a_body_where_credentials_are_needed(
+    tmp_path: Path, text: str, asks: bool
+) -> None:
+    configuration = tmp_path / "gateway.yaml"
+    configuration.write_text(text)
+    assert values(yaml.safe_load(render(load(configuration, {}))), "ask_before_body") == {asks}
 
 
 def test_envoys_own_limits_are_beyond_the_services(tmp_path: Path) -> None:
