@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
 from service import engine
+from service.api.access_servicer import AccessServicer
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.image_file_servicer import ImageFileServicer
@@ -125,6 +126,7 @@ async def running(config: Config) -> AsyncIterator[int]:
             ModelServicer(directory, warnings, calls),
             ImageFileServicer(links, calls),
             CacheServicer(caching, calls),
+            AccessServicer(calls),
         )
         for service, servicer in zip(SERVICES, servicers, strict=True):
             add_servicer(server, service, servicer)

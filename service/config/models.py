@@ -100,13 +100,20 @@ class ListenSettings(Settings):
 
 
 class LimitSettings(Settings):
-    """Bounds of one request (bytes, pixels, seconds), and how many are served at a time."""
+    """Bounds of one request (bytes, pixels, seconds), and how much is served at a time.
+
+    Attributes:
+        connections: To the REST side; further ones are closed at once.
+        envoy_memory: Bytes of heap that Envoy takes; close to it, new requests get 503.
+    """
 
     request_bytes: Annotated[Bytes, Field(le=1024**3)] = 50 * 1024**2
     response_bytes: Annotated[Bytes, Field(le=1024**3)] = 100 * 1024**2
     image_pixels: Annotated[Whole, Field(ge=1, le=500_000_000)] = 50_000_000
     request_timeout: Annotated[Seconds, Field(le=86400)] = 600.0
     concurrent_requests: Annotated[Whole, Field(ge=1, le=100_000)] = 64
+    connections: Annotated[Whole, Field(ge=10, le=1_000_000)] = 10_000
+    envoy_memory: Annotated[Bytes, Field(ge=64 * 1024**2)] = 2 * 1024**3
 
 
 class RetrySettings(Settings):
