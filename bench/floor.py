@@ -9,46 +9,41 @@ over pyqwest and puts the answer's image into the response. No routing, no check
 from __future__ import annotations
 
 import asyncio
-import base64
 import sys
 from typing import Any
 
 import grpc
 import httpx
-import orjson
 import uvloop
 from google.api import httpbody_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from imagevariations.v1 import image_variation_form_service_pb2_grpc
-from imagevariations.v1 import image_variation_pb2 as pb
+from imagevariations.v1 import image_variation_rest_service_pb2_grpc
 from pyqwest import HTTPTransport
 from pyqwest.httpx import AsyncPyqwestTransport
 
 _LARGEST_MESSAGE = 128 << 20
 
 
-class Floor(image_variation_form_service_pb2_grpc.ImageVariationFormServiceServicer):
+class Floor(image_variation_rest_service_pb2_grpc.ImageVariationRestServiceServicer):
     """Forwards forms, whole ones only."""
 
     def __init__(self, client: httpx.AsyncClient, upstream: str) -> None:
         self._client = client
         self._url = f"{upstream}/images/variations"
 
-    async def CreateImageVariationFromForm(  # noqa: N802
+    async def CreateImageVariationFromBody(  # noqa: N802
         self,
         request: httpbody_pb2.HttpBody,
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
-    ) -> pb.CreateImageVariationResponse:
+    ) -> httpbody_pb2.HttpBody:
         answer = await self._client.post(
             self._url,
             content=request.data,
             headers={"content-type": request.content_type, "authorization": "Bearer sk-upstream"},
         )
-        body = orjson.loads(answer.content)
-        images = [pb.ImageVariation(b64_json=base64.b64decode(image["b64_json"])) for image in body["data"]]
-        return pb.CreateImageVariationResponse(created=body["created"], data=images)
+        return httpbody_pb2.HttpBody(content_type="application/json", data=answer.content)
 
 
 async def _serve(port: int, upstream: str) -> None:
@@ -63,7 +58,7 @@ async def _serve(port: int, upstream: str) -> None:
         HTTPTransport(pool_max_idle_per_host=64, follow_redirects=False, enable_cookie_store=False, enable_otel=False)
     )
     async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client:
-        image_variation_form_service_pb2_grpc.add_ImageVariationFormServiceServicer_to_server(
+        image_variation_rest_service_pb2_grpc.add_ImageVariationRestServiceServicer_to_server(
             Floor(client, upstream),  # type: ignore[abstract]
             server,
         )

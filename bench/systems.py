@@ -23,7 +23,7 @@ from service.config import load
 
 REPOSITORY = Path(__file__).parents[1]
 GRPC_METHOD = "/imagevariations.v1.ImageVariationService/CreateImageVariation"
-FORM_METHOD = "/imagevariations.v1.ImageVariationFormService/CreateImageVariationFromForm"
+FORM_METHOD = "/imagevariations.v1.ImageVariationRestService/CreateImageVariationFromBody"
 
 _KEY = "sk-bf-5c1b27e0f9a34d688e2d7a90b3c4f516"
 _HEADERS = {"authorization": f"Bearer {_KEY}"}

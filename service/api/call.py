@@ -25,6 +25,7 @@ class Call:
         base_url: Where the caller reached us, for links.
         credential: What the caller brought along, whatever it is worth. Empty: nothing.
         origin: The origin of the web page that called, where one did.
+        query: The query of the URL that it came to, through Envoy's JSON side. Fields are never in it.
         cache_headers: Those of the request's headers that are about the cache.
         caller: Who that is, once it is known.
         headers: Response headers, sent with the answer whether it succeeds or fails.
@@ -41,6 +42,7 @@ class Call:
     raw: bool
     credential: str = field(default="", repr=False)
     origin: str = ""
+    query: str = ""
     cache_headers: Mapping[str, str] = field(default_factory=dict)
     caller: Caller = ANYBODY
     headers: dict[str, str] = field(default_factory=dict)

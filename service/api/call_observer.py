@@ -10,8 +10,21 @@ from service.core.values import Attempt, Target
 from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Event, LimitStanding, RequestEnded
 
 
-def observed_by(call: Call) -> Emit:
-    """A listener that writes to ``call`` as things happen, so that failures tell the last target, too."""
+def observed_by(call: Call, *, in_headers: bool = True) -> Emit:
+    """A listener that writes to ``call`` as things happen, so that failures tell the last target, too.
+
+    Args:
+        in_headers: Whether the response headers name the target, and not only the log line.
+    """
+
+    def name(target: Target, fallback_index: int) -> None:
+        if in_headers:
+            call.headers |= {
+                "x-provider": target.provider,
+                "x-model": _header_value(target.model),
+                "x-fallback-index": str(fallback_index),
+            }
+        call.log |= {"provider": target.provider, "model_used": target.model, "fallback_index": fallback_index}
 
     def note(event: Event) -> None:
         match event:
@@ -20,26 +33,17 @@ def observed_by(call: Call) -> Emit:
             case CacheConsulted():
                 call.headers["x-cache"] = call.log["cache"] = "miss" if event.target is None else "hit"
                 if event.target is not None:
-                    _name(call, event.target, event.fallback_index)
+                    name(event.target, event.fallback_index)
             case AttemptStarted():
-                _name(call, event.target, event.fallback_index)
+                name(event.target, event.fallback_index)
             case AttemptEnded():
                 call.log.setdefault("attempts", []).append(_logged(event.attempt))
             case RequestEnded() if event.outcome is not None:
                 # A target that failed after another made images is not the one that made them.
-                _name(call, event.outcome.target, event.outcome.fallback_index)
+                name(event.outcome.target, event.outcome.fallback_index)
                 call.log["images"] = len(event.outcome.images)
 
     return note
-
-
-def _name(call: Call, target: Target, fallback_index: int) -> None:
-    call.headers |= {
-        "x-provider": target.provider,
-        "x-model": _header_value(target.model),
-        "x-fallback-index": str(fallback_index),
-    }
-    call.log |= {"provider": target.provider, "model_used": target.model, "fallback_index": fallback_index}
 
 
 def _logged(attempt: Attempt) -> dict[str, Any]:

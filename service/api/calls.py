@@ -17,6 +17,7 @@ from service.api.credentials import credential_in
 from service.api.log_line import logged
 from service.api.origin_policy import refuse_foreign
 from service.api.request_headers import (
+    QUERY_HEADER,
     RAW_HEADER,
     REQUEST_ID_HEADER,
     TRACE_HEADER,
@@ -181,6 +182,7 @@ class Calls:
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
             credential=credential_in(metadata),
             origin=metadata.get("origin", ""),
+            query=metadata.get(QUERY_HEADER, "") if transcoded else "",
             cache_headers={name: value for name, value in metadata.items() if name.startswith(CACHE_PREFIX)},
             headers={REQUEST_ID_HEADER: call_id, "x-cache": "off"},
         )

@@ -12,7 +12,8 @@ from imagevariations.v1 import image_variation_pb2 as pb
 from imagevariations.v1 import model_service_pb2
 
 from service.api.status import attempt_message, request_error
-from service.api.validation import Fields, fallback_name
+from service.api.validation import MOST_TEXT_BYTES, Fields, fallback_name, too_much_text
+from service.api.wire import outer_fields
 from service.catalog.profile import Price, Profile
 from service.core.errors import GatewayError, invalid
 from service.core.values import Size, Target, Usage
@@ -24,6 +25,9 @@ from service.governance.keys import VirtualKey
 _EVENT_PREFIX = "image_variation."
 _MEGAPIXEL = 1024 * 1024
 LARGEST_PAGE = 1000
+_IMAGE_FIELDS = {
+    pb.CreateImageVariationRequest.DESCRIPTOR.fields_by_name[name].number for name in ("image", "image_url")
+}
 
 
 def fields_from_message(message: pb.CreateImageVariationRequest) -> Fields:
@@ -53,6 +57,25 @@ def fields_from_message(message: pb.CreateImageVariationRequest) -> Fields:
         background=message.background,
         provider_options=plain(message.provider_options) if message.HasField("provider_options") else {},
     )
+
+
+def refuse_too_much_text(raw: bytes) -> None:
+    """Looks through the bytes of a typed request, before they are parsed, for more than its image may be.
+
+    Millions of tiny fields take seconds to parse and a hundred times their size in memory.
+
+    Raises:
+        GatewayError: REQUEST_TOO_LARGE where everything but the image is too much; INVALID_REQUEST where it is no
+            message.
+    """
+    if len(raw) <= MOST_TEXT_BYTES:
+        return
+    images = 0
+    for number, start, end in outer_fields(raw):
+        if number in _IMAGE_FIELDS:
+            images += end - start
+        if end - images > MOST_TEXT_BYTES:
+            raise too_much_text()
 
 
 def plain(struct: struct_pb2.Struct) -> dict[str, Any]:

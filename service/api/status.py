@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import grpc
@@ -72,6 +73,11 @@ STATUS: Mapping[ErrorKind, Row] = {
 _PASSING = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE})
 
 
+def row_of(error: GatewayError) -> Row:
+    """The row for a failure."""
+    return STATUS[error.kind]
+
+
 def internal_error(request_id: str) -> GatewayError:
     """What the caller is told of a bug: nothing but where to find it in the log."""
     return GatewayError(ErrorKind.INTERNAL, f"Something went wrong on our side. The request id is {request_id}.")
@@ -114,20 +120,24 @@ def should_retry(error: GatewayError) -> bool:
 
 def request_error(error: GatewayError, request_id: str) -> pb.RequestError:
     """Everything that callers are told of ``error``."""
-    row = STATUS[error.kind]
-    message = pb.RequestError(
-        message=_message(error),
-        type=row.type,
-        code=error.code or row.code,
-        param=error.param,
-        http_status=row.http_status,
-        should_retry=should_retry(error),
-        request_id=request_id,
-        attempts=[attempt_message(attempt) for attempt in error.attempts],
-    )
-    if error.retry_after_s is not None:
-        message.retry_after_ms = round(error.retry_after_s * 1000)
+    message = pb.RequestError(**error_facts(error, request_id))
+    message.attempts.extend(attempt_message(attempt) for attempt in error.attempts)
     return message
+
+
+def error_facts(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """The fields of a RequestError but its attempts; None or empty where there is nothing to tell."""
+    row = row_of(error)
+    return {
+        "message": _message(error),
+        "type": row.type,
+        "code": error.code or row.code,
+        "param": error.param,
+        "http_status": row.http_status,
+        "retry_after_ms": None if error.retry_after_s is None else round(error.retry_after_s * 1000),
+        "should_retry": should_retry(error),
+        "request_id": request_id,
+    }
 
 
 def attempt_message(attempt: Attempt) -> pb.Attempt:

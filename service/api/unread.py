@@ -12,7 +12,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from service.core.errors import ErrorKind, GatewayError
+from service.api.wire import malformed
 
 Request = TypeVar("Request", bound=Message)
 
@@ -42,16 +42,14 @@ class Unread(Generic[Request]):
         try:
             return self.parse(self.raw)
         except DecodeError:
-            raise GatewayError(
-                ErrorKind.INVALID_REQUEST,
-                "The request cannot be read: it is nested too deep, holds text that is not UTF-8, or is cut off.",
-                code="malformed_request",
-                may_have_run=False,
-            ) from None
+            raise malformed() from None
 
 
 def add_servicer(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
-    """Registers a servicer as generated code does, except that its methods take their requests ``Unread``."""
+    """Registers a servicer as generated code does, but its methods take requests ``Unread``, and may answer in bytes.
+
+    Bytes are the answer's message as it goes over the wire.
+    """
     handlers = {}
     for method in service.methods:
         make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
@@ -59,6 +57,10 @@ def add_servicer(server: grpc.aio.Server, service: ServiceDescriptor, servicer: 
         handlers[method.name] = make(
             getattr(servicer, method.name),
             request_deserializer=partial(Unread, parse=request.FromString),
-            response_serializer=response.SerializeToString,
+            response_serializer=partial(_serialized, response.SerializeToString),
         )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+
+
+def _serialized(serialize: Callable[[Message], bytes], answer: Message | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else serialize(answer)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.errors import GatewayError, invalid
+from service.core.errors import ErrorKind, GatewayError, invalid
 from service.core.values import ImageFormat, ResponseFormat, Size, VariationRequest
 
 SIZES = ("256x256", "512x512", "1024x1024", "1792x1024", "1024x1792", "1536x1024", "1024x1536")
@@ -22,16 +24,24 @@ LONGEST_WORD = 64
 LONGEST_URL = 8192
 DEEPEST_OPTIONS = 32
 LARGEST_OPTION = 2**63 - 1
+# Of a request without its image: room for the longest prompt in any script and encoding, and options besides.
+MOST_TEXT_BYTES = 512 << 10
+MOST_OPTION_VALUES = 10_000
 # A data URL carries the image itself; the body limit bounds it.
 DATA_URL_PREFIX = "data:"
 
+# Names under which other APIs, and guesses, have the picture.
+_IMAGE_LIKE = re.compile(r"(input_?)?(imgs?|images?|files?|photo|picture|init_image|image_?file)\b", re.IGNORECASE)
 _SIZE_VALUES = {text: Size(*(int(side) for side in text.split("x"))) for text in SIZES}
 _OUTPUT_FORMATS = {"png": ImageFormat.PNG, "webp": ImageFormat.WEBP, "jpeg": ImageFormat.JPEG}
 
 
 @dataclass(slots=True)
 class Fields:
-    """A request's fields as the encodings deliver them: typed, but not yet checked. Empty means absent."""
+    """A request's fields as the encodings deliver them: typed, but not yet checked. Empty means absent.
+
+    ``unknown_names`` holds some of the names that are none of a field: one may be where the image went.
+    """
 
     model: str = ""
     image: bytes = field(default=b"", repr=False)
@@ -50,6 +60,16 @@ class Fields:
     background: str = ""
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    unknown_names: Sequence[str] = ()
+
+
+def too_much_text() -> GatewayError:
+    """The error for a request with too much beside its image, whichever encoding it came in."""
+    return GatewayError(
+        ErrorKind.REQUEST_TOO_LARGE,
+        f"Everything but the image may have at most {MOST_TEXT_BYTES} bytes together.",
+        may_have_run=False,
+    )
 
 
 def checked(fields: Fields, *, raw: bool = False) -> VariationRequest:
@@ -117,7 +137,11 @@ def _check_image(fields: Fields) -> None:
         return
     if fields.image_given:
         raise invalid("image", "image is empty: send the bytes of a PNG, JPEG, WebP or GIF file.")
-    raise invalid("image", "image is required: a PNG, JPEG, WebP or GIF file, or an image_url.", code="missing_image")
+    misnamed = next((name for name in fields.unknown_names if _IMAGE_LIKE.match(name)), "")
+    hint = f" The field {misnamed[:64]!r} is not read: name it image." if misnamed else ""
+    raise invalid(
+        "image", f"image is required: a PNG, JPEG, WebP or GIF file, or an image_url.{hint}", code="missing_image"
+    )
 
 
 def _within(param: str, value: int, least: int, most: int) -> int:
@@ -183,21 +207,23 @@ def _provider_options(options: Mapping[str, Any]) -> Mapping[str, Mapping[str, A
     for provider, values in options.items():
         if not isinstance(values, Mapping):
             raise _wrong_options(f"provider_options.{_shown(provider)} must be an object of options for that provider")
-    _check_json(options, 0)
+    _check_json(options, 0, itertools.count())
     return options
 
 
-def _check_json(value: object, depth: int) -> None:
+def _check_json(value: object, depth: int, values: Iterator[int]) -> None:
     """Refuses what cannot be sent on as JSON, although a Struct or a lenient parser lets it through."""
+    if next(values) > MOST_OPTION_VALUES:
+        raise _wrong_options(f"provider_options may hold at most {MOST_OPTION_VALUES} names and values")
     if depth > DEEPEST_OPTIONS:
         raise _wrong_options(f"provider_options may be nested at most {DEEPEST_OPTIONS} deep")
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            _check_json(name, depth + 1)
-            _check_json(inner, depth + 1)
+            _check_json(name, depth + 1, values)
+            _check_json(inner, depth + 1, values)
     elif isinstance(value, list):
         for inner in value:
-            _check_json(inner, depth + 1)
+            _check_json(inner, depth + 1, values)
     elif isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise _wrong_options("provider_options holds half a surrogate pair, which no UTF-8 text can")

@@ -9,16 +9,20 @@ from google.api import httpbody_pb2
 from imagevariations.v1 import image_variation_pb2 as pb
 
 from service.api.calls import Context
-from service.api.convert import (
-    fields_from_message,
-)
-from service.api.form import parse_form
+from service.api.convert import fields_from_message, refuse_too_much_text
+from service.api.rendering import RestRendering, TypedRendering
+from service.api.rest.body import read_body
+from service.api.rest.request import parse_body
 from service.api.unread import Unread
+from service.api.validation import Fields
 from service.api.variations import Incoming, Variations
+
+_TYPED = TypedRendering()
+_REST = RestRendering()
 
 
 class ImageVariationServicer:
-    """Typed requests: native gRPC, and JSON through Envoy."""
+    """Typed requests: native gRPC and grpc-gateway."""
 
     def __init__(self, variations: Variations) -> None:
         self._variations = variations
@@ -26,48 +30,47 @@ class ImageVariationServicer:
     async def CreateImageVariation(  # noqa: N802
         self, request: Unread[pb.CreateImageVariationRequest], context: Context
     ) -> pb.CreateImageVariationResponse:
-        return await self._variations.create("CreateImageVariation", context, _typed(request))
+        return await self._variations.create("CreateImageVariation", context, _typed(request), _TYPED)
 
     async def StreamImageVariation(  # noqa: N802
         self, request: Unread[pb.CreateImageVariationRequest], context: Context
     ) -> AsyncIterator[pb.StreamImageVariationResponse]:
         # gRPC takes a method for a streaming one only if it is an async generator itself.
         async with contextlib.aclosing(
-            self._variations.stream("StreamImageVariation", context, _typed(request))
+            self._variations.stream("StreamImageVariation", context, _typed(request), _TYPED)
         ) as messages:
             async for message in messages:
                 yield message
 
 
-class ImageVariationFormServicer:
-    """The same in multipart/form-data, which Envoy hands over as it came."""
+class ImageVariationRestServicer:
+    """The REST door: requests as Envoy got them, answers as Envoy passes them on."""
 
     def __init__(self, variations: Variations) -> None:
         self._variations = variations
 
-    async def CreateImageVariationFromForm(  # noqa: N802
+    async def CreateImageVariationFromBody(  # noqa: N802
         self, request: Unread[httpbody_pb2.HttpBody], context: Context
-    ) -> pb.CreateImageVariationResponse:
-        return await self._variations.create("CreateImageVariationFromForm", context, _form(request))
+    ) -> bytes:
+        return await self._variations.create("CreateImageVariationFromBody", context, _body(request), _REST)
 
-    async def StreamImageVariationFromForm(  # noqa: N802
+    async def StreamImageVariationFromBody(  # noqa: N802
         self, request: Unread[httpbody_pb2.HttpBody], context: Context
-    ) -> AsyncIterator[pb.StreamImageVariationResponse]:
+    ) -> AsyncIterator[bytes]:
         async with contextlib.aclosing(
-            self._variations.stream("StreamImageVariationFromForm", context, _form(request))
+            self._variations.stream("StreamImageVariationFromBody", context, _body(request), _REST)
         ) as messages:
             async for message in messages:
                 yield message
 
 
 def _typed(request: Unread[pb.CreateImageVariationRequest]) -> Incoming:
-    return Incoming(request.size, lambda: fields_from_message(request.read()))
+    def fields() -> Fields:
+        refuse_too_much_text(request.raw)
+        return fields_from_message(request.read())
+
+    return Incoming(request.size, fields)
 
 
-def _form(request: Unread[httpbody_pb2.HttpBody]) -> Incoming:
-    def content() -> tuple[str, bytes]:
-        form = request.read()
-        return form.content_type, form.data
-
-    # Two steps, so that the message is gone while its copy is taken apart.
-    return Incoming(request.size, lambda: parse_form(*content()))
+def _body(request: Unread[httpbody_pb2.HttpBody]) -> Incoming:
+    return Incoming(request.size, lambda: parse_body(read_body(request.raw)))

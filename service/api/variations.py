@@ -1,4 +1,4 @@
-"""From the fields of a request to its answer or its stream of events, for both encodings."""
+"""From the fields of a request to its answer or its stream of events, for every encoding."""
 
 from __future__ import annotations
 
@@ -6,32 +6,28 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
-
-from imagevariations.v1 import image_variation_pb2 as pb
 
 from service.api.cache_headers import cache_directives
 from service.api.call import Call
 from service.api.call_observer import observed_by
 from service.api.calls import Calls, Context, told
-from service.api.convert import (
-    completed_message,
-    event_message,
-    failed_message,
-    keep_alive_message,
-    response_message,
-)
 from service.api.log_line import hashed
+from service.api.rendering import Rendering
+from service.api.rest.field_names import query_parameters
 from service.api.validation import Fields, checked
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import VariationRequest
-from service.gateway.events import Event, VisibleEvent
+from service.gateway.events import Emit, Event, ImageCompleted, VisibleEvent
 from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.outcome import Outcome
 
 Result = TypeVar("Result")
+Answer = TypeVar("Answer")
+Piece = TypeVar("Piece")
 
 # Proxies and NATs close a connection on which nothing happens; the least patient wait 15 to 60 seconds.
 KEEP_ALIVE_AFTER_S = 10.0
@@ -46,7 +42,7 @@ class Incoming:
 
 
 class Variations:
-    """What the typed methods and their form twins share: from fields to an answer.
+    """What the typed methods and the REST door share: from fields to an answer.
 
     Args:
         pool: Takes large requests apart and puts large answers together, off the event loop.
@@ -60,66 +56,89 @@ class Variations:
         self._most_at_a_time = most_at_a_time
         self._at_work = 0
 
-    async def create(self, method: str, context: Context, incoming: Incoming) -> pb.CreateImageVariationResponse:
-        async def handle(call: Call) -> pb.CreateImageVariationResponse:
-            with self._place():
-                request = await self._request(call, incoming)
-                outcome = await self._gateway.create(request, _request_context(call), observed_by(call))
-                size = sum(len(image.data) for image in outcome.images)
-                return await self._apart(size, lambda: response_message(outcome))
+    async def create(
+        self, method: str, context: Context, incoming: Incoming, rendering: Rendering[Answer, Piece]
+    ) -> Answer:
+        """Answers when all is done, written by ``rendering``."""
+
+        async def handle(call: Call) -> Answer:
+            request = await self._request(call, incoming)
+            outcome = await self._work(call, request, observed_by(call))
+            size = sum(len(image.data) for image in outcome.images)
+            return await self._apart(size, lambda: rendering.answer(outcome))
 
         return await self._calls.unary(method, context, handle)
 
     def stream(
-        self, method: str, context: Context, incoming: Incoming
-    ) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
-        async def handle(call: Call) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
-            with self._place():
-                request = await self._request(call, incoming)
-                async with contextlib.aclosing(self._events(call, request)) as messages:
-                    async for message in messages:
-                        yield message
+        self, method: str, context: Context, incoming: Incoming, rendering: Rendering[Answer, Piece]
+    ) -> AsyncGenerator[Piece, None]:
+        """Sends events as things happen, written by ``rendering``."""
+
+        async def handle(call: Call) -> AsyncGenerator[Piece, None]:
+            call.headers |= rendering.stream_headers
+            request = await self._request(call, incoming)
+            async with contextlib.aclosing(self._events(call, request, rendering)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
         return self._calls.stream(method, context, handle)
 
     async def _events(
-        self, call: Call, request: VariationRequest
-    ) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
-        messages: asyncio.Queue[pb.StreamImageVariationResponse | None] = asyncio.Queue()
+        self, call: Call, request: VariationRequest, rendering: Rendering[Answer, Piece]
+    ) -> AsyncGenerator[Piece, None]:
+        events: asyncio.Queue[VisibleEvent | None] = asyncio.Queue()
         begun = False
-        note = observed_by(call)
+        # A stream's headers are sent before it is known who makes the images: they name nobody.
+        note = observed_by(call, in_headers=False)
 
         def happened(event: Event) -> None:
             note(event)
             if isinstance(event, VisibleEvent):
-                messages.put_nowait(event_message(event))
+                events.put_nowait(event)
 
         async def work() -> Outcome:
             try:
-                return await self._gateway.create(request, _request_context(call), happened)
+                return await self._work(call, request, happened)
             finally:
-                messages.put_nowait(None)
+                events.put_nowait(None)
 
         async with _cancelled_at_exit(started(work())) as task:
-            # Envoy would make an event with data of it, where Server-Sent Events have comments.
-            silence_s = None if call.transcoded else KEEP_ALIVE_AFTER_S
-            while (message := await _soon(messages, silence_s)) is not None:
+            while True:
+                try:
+                    async with asyncio.timeout(KEEP_ALIVE_AFTER_S):
+                        event = await events.get()
+                except TimeoutError:
+                    begun = True
+                    yield rendering.keep_alive()
+                    continue
+                if event is None:
+                    break
                 begun = True
-                yield message
+                yield await self._apart(_size_of(event), partial(rendering.event, event))
             try:
                 outcome = await task
             except Exception as caught:
-                # Server-Sent Events have sent their status by now; native clients still get theirs.
-                if not (call.transcoded and begun):
+                if not (rendering.failure_is_event and begun):
                     raise
                 error = told(caught, call)
                 call.failed(error)
-                yield failed_message(error, call.id)
+                yield rendering.failed(error, call.id)
                 return
-        yield completed_message(outcome)
+        yield rendering.completed(outcome)
+
+    async def _work(self, call: Call, request: VariationRequest, emit: Emit) -> Outcome:
+        """The work on a request, in a place that is given back when it is done, however long its answer is read."""
+        with self._place():
+            return await self._gateway.create(request, _request_context(call), emit)
 
     async def _request(self, call: Call, incoming: Incoming) -> VariationRequest:
-        request = await self._apart(incoming.size, lambda: checked(incoming.fields(), raw=call.raw))
+        def read() -> VariationRequest:
+            fields = incoming.fields()
+            if call.query:
+                fields.warnings = [*fields.warnings, *query_parameters(call.query)]
+            return checked(fields, raw=call.raw)
+
+        request = await self._apart(incoming.size, read)
         call.log["model"] = request.model
         if request.user:
             call.log["user"] = hashed(request.user)
@@ -145,15 +164,8 @@ class Variations:
             self._at_work -= 1
 
 
-async def _soon(
-    messages: asyncio.Queue[pb.StreamImageVariationResponse | None], silence_s: float | None
-) -> pb.StreamImageVariationResponse | None:
-    """The next message, or a sign of life where there is none for that long. None: there are no more."""
-    try:
-        async with asyncio.timeout(silence_s):
-            return await messages.get()
-    except TimeoutError:
-        return keep_alive_message()
+def _size_of(event: VisibleEvent) -> int:
+    return len(event.image.data) if isinstance(event, ImageCompleted) else 0
 
 
 def _request_context(call: Call) -> RequestContext:

@@ -23,7 +23,7 @@ from service.api.calls import Calls, CallSettings
 from service.api.image_file_servicer import ImageFileServicer
 from service.api.model_servicer import ModelServicer
 from service.api.unread import add_servicer
-from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
+from service.api.variation_servicers import ImageVariationRestServicer, ImageVariationServicer
 from service.api.variations import Variations
 from service.composition import logs, memory
 from service.composition.cache import opened_cache
@@ -122,7 +122,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
         servicers = (
             ImageVariationServicer(variations),
-            ImageVariationFormServicer(variations),
+            ImageVariationRestServicer(variations),
             ModelServicer(directory, warnings, calls),
             ImageFileServicer(links, calls),
             CacheServicer(caching, calls),

@@ -7,7 +7,7 @@ from imagevariations.v1 import (
     access_service_pb2,
     cache_service_pb2,
     image_file_service_pb2,
-    image_variation_form_service_pb2,
+    image_variation_rest_service_pb2,
     image_variation_service_pb2,
     model_service_pb2,
 )
@@ -22,7 +22,7 @@ SERVICES = tuple(
     descriptor.services_by_name[name]
     for descriptor, name in (
         (image_variation_service_pb2.DESCRIPTOR, "ImageVariationService"),
-        (image_variation_form_service_pb2.DESCRIPTOR, "ImageVariationFormService"),
+        (image_variation_rest_service_pb2.DESCRIPTOR, "ImageVariationRestService"),
         (model_service_pb2.DESCRIPTOR, "ModelService"),
         (image_file_service_pb2.DESCRIPTOR, "ImageFileService"),
         (cache_service_pb2.DESCRIPTOR, "CacheService"),

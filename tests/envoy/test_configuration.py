@@ -31,7 +31,15 @@ RENDERED = (
 
 def validate(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(Path(sys.executable).with_name("envoy")), "--mode", "validate", "--log-level", "warning", "--config-path", str(path)],
+        [
+            str(Path(sys.executable).with_name("envoy")),
+            "--mode",
+            "validate",
+            "--log-level",
+            "warning",
+            "--config-path",
+            str(path),
+        ],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -119,9 +127,7 @@ def test_a_connections_window_holds_every_streams(side: str) -> None:
         ("{listen: {http: 0.0.0.0:8080}, allow_unauthenticated: true}", False),
     ],
 )
-def test_the_service_is_asked_before_a_body_where_credentials_are_needed(
-    tmp_path: Path, text: str, asks: bool
-) -> None:
+def test_the_service_is_asked_before_a_body_where_credentials_are_needed(tmp_path: Path, text: str, asks: bool) -> None:
     configuration = tmp_path / "gateway.yaml"
     configuration.write_text(text)
     assert values(yaml.safe_load(render(load(configuration, {}))), "ask_before_body") == {asks}

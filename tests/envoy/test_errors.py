@@ -39,7 +39,7 @@ def assert_error(answer: httpx.Response, status: int, kind: str, code: str, para
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("n", value) for value in ("0", "11", "-1", "10abc", "1e1", "NaN", " 3 ", "2.0", "", "٣", "1" * 400)),
+        *(("n", value) for value in ("0", "11", "-1", "10abc", "1e1", "NaN", " 3 ", "2.0", "٣", "1" * 400)),
         *(("seed", value) for value in ("-1", "4294967296", "x", "1.5")),
         *(("strength", value) for value in ("-0.1", "1.01", "nan", "inf", "half", "1e-1")),
         *(("size", value) for value in ("3x3", "1024", "1024X1024", "0x0", "big")),

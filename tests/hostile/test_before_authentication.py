@@ -1,4 +1,4 @@
-"""Callers without a credential where one is needed: they are refused by their headers, and no byte of a body is kept."""
+"""Callers without a credential where one is needed: refused by their headers, and no byte of a body is kept."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def test_the_bearer_of_a_key_is_served_and_logged_once(guarded: RunningGateway, 
     answer = httpx.post(f"{guarded.url}{VARIATIONS}", files=files, headers=headers, timeout=20, trust_env=False)
     assert answer.status_code == 200
     assert [line["method"] for line in guarded.log_lines("service.access") if line["id"] == "bearer-1"] == [
-        "CreateImageVariationFromForm"
+        "CreateImageVariationFromBody"
     ]

@@ -13,7 +13,7 @@ import pytest
 from fake_backends import BASE_URL, links, make_gateway
 from imagevariations.v1 import (
     image_file_service_pb2,
-    image_variation_form_service_pb2,
+    image_variation_rest_service_pb2,
     image_variation_service_pb2,
     model_service_pb2,
 )
@@ -23,7 +23,7 @@ from service.api.image_file_servicer import ImageFileServicer
 from service.api.log_line import access_log
 from service.api.model_servicer import ModelServicer
 from service.api.unread import add_servicer
-from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
+from service.api.variation_servicers import ImageVariationRestServicer, ImageVariationServicer
 from service.api.variations import Variations
 from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
@@ -33,7 +33,7 @@ from service.governance.rates import Standing
 
 SERVICES = (
     image_variation_service_pb2.DESCRIPTOR.services_by_name["ImageVariationService"],
-    image_variation_form_service_pb2.DESCRIPTOR.services_by_name["ImageVariationFormService"],
+    image_variation_rest_service_pb2.DESCRIPTOR.services_by_name["ImageVariationRestService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     image_file_service_pb2.DESCRIPTOR.services_by_name["ImageFileService"],
 )
@@ -69,7 +69,7 @@ def serving(tmp_path: Path) -> Serving:
         server = grpc.aio.server()
         servicers = (
             ImageVariationServicer(variations),
-            ImageVariationFormServicer(variations),
+            ImageVariationRestServicer(variations),
             ModelServicer(names, {}, calls),
             ImageFileServicer(links(tmp_path / "results"), calls),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -17,8 +18,8 @@ from google.rpc import error_details_pb2, status_pb2
 from imagevariations.v1 import (
     image_file_service_pb2,
     image_file_service_pb2_grpc,
-    image_variation_form_service_pb2_grpc,
     image_variation_pb2,
+    image_variation_rest_service_pb2_grpc,
     image_variation_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
@@ -42,8 +43,8 @@ def stub(channel: grpc.aio.Channel) -> Any:
     return image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
 
 
-def form_stub(channel: grpc.aio.Channel) -> Any:
-    return image_variation_form_service_pb2_grpc.ImageVariationFormServiceStub(channel)
+def rest_stub(channel: grpc.aio.Channel) -> Any:
+    return image_variation_rest_service_pb2_grpc.ImageVariationRestServiceStub(channel)
 
 
 def form(image: bytes = png(), **fields: str) -> httpbody_pb2.HttpBody:
@@ -81,18 +82,20 @@ class TestUnary:
 
     async def test_takes_a_form_and_a_message_alike(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend()))) as channel:
-            answer = await form_stub(channel).CreateImageVariationFromForm(
+            answer = await rest_stub(channel).CreateImageVariationFromBody(
                 form(n="2", response_format="b64_json", mystery="1")
             )
-        assert len(answer.data) == 2
-        assert answer.extra_fields.warnings == ["Unknown fields were ignored: 'mystery'."]
+        assert answer.content_type == "application/json"
+        told = json.loads(answer.data)
+        assert len(told["data"]) == 2
+        assert told["extra_fields"]["warnings"] == ["Unknown fields were ignored: 'mystery'."]
 
     async def test_takes_and_gives_what_is_too_large_for_the_event_loop(self, serving: Serving) -> None:
         """Noise does not compress: these images are well over the size that is handled in place."""
         noisy = _noise(512)
         async with serving(directory(provider("a", FakeBackend(makes(noisy))))) as channel:
-            answer = await form_stub(channel).CreateImageVariationFromForm(form(noisy, response_format="b64_json"))
-        assert len(answer.data[0].b64_json) > 500_000
+            answer = await rest_stub(channel).CreateImageVariationFromBody(form(noisy, response_format="b64_json"))
+        assert len(json.loads(answer.data)["data"][0]["b64_json"]) > 500_000
 
     async def test_failures_carry_details_for_grpc_clients(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend()))) as channel:
@@ -236,7 +239,8 @@ class TestStreams:
         assert [message.image_completed.provider for message in told[3:5]] == ["b", "b"]
         assert not told[-1].completed.data
         assert told[-1].completed.extra_fields.fallback_index == 1
-        assert headers["x-provider"] == "a"
+        # Headers go out before it is known who makes the images.
+        assert "x-provider" not in headers
 
     async def test_that_fail_before_they_began_have_a_status(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend()))) as channel:
@@ -263,18 +267,26 @@ class TestStreams:
     async def test_that_fail_later_end_with_an_event_through_envoy(self, serving: Serving, log_lines: Lines) -> None:
         names = directory(provider("a", FakeBackend(fails(ErrorKind.CONTENT_REJECTED, "No."))))
         async with serving(names) as channel:
-            told = await _all(stub(channel).StreamImageVariation(asked(), metadata=THROUGH_ENVOY))
-        assert told[-1].type == "image_variation.failed"
-        assert (told[-1].failed.message, told[-1].failed.code) == ("No.", "content_rejected")
+            told = await events_of(rest_stub(channel).StreamImageVariationFromBody(form(), metadata=THROUGH_ENVOY))
+        assert told[-1]["type"] == "image_variation.failed"
+        failed = told[-1]["failed"]
+        assert (failed["message"], failed["type"], failed["code"]) == (
+            "No.",
+            "content_policy_error",
+            "content_rejected",
+        )
+        assert (failed["http_status"], failed["should_retry"]) == (400, False)
+        assert failed["request_id"].startswith("req_")
+        assert [attempt["outcome"] for attempt in failed["attempts"]] == ["content_rejected"]
         (line,) = log_lines
         assert (line["outcome"], line["error"]) == ("content_rejected", "content_rejected")
 
     async def test_that_run_out_of_time_end_with_an_event_through_envoy(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend(Hangs())))) as channel:
             metadata = (*THROUGH_ENVOY, ("x-request-timeout-ms", "300"))
-            told = await _all(stub(channel).StreamImageVariation(asked(), metadata=metadata))
-        assert [message.type for message in told[-2:]] == ["image_variation.attempt_failed", "image_variation.failed"]
-        assert told[-1].failed.code == "timeout"
+            told = await events_of(rest_stub(channel).StreamImageVariationFromBody(form(), metadata=metadata))
+        assert [event["type"] for event in told[-2:]] == ["image_variation.attempt_failed", "image_variation.failed"]
+        assert told[-1]["failed"]["code"] == "timeout"
 
     async def test_that_meet_a_bug_end_with_an_event_through_envoy(
         self, serving: Serving, log_lines: Lines, caplog: pytest.LogCaptureFixture
@@ -283,8 +295,8 @@ class TestStreams:
             raise ZeroDivisionError
 
         async with serving(directory(provider("a", FakeBackend(bug)))) as channel:  # type: ignore[arg-type]
-            told = await _all(stub(channel).StreamImageVariation(asked(), metadata=THROUGH_ENVOY))
-        assert told[-1].failed.code == "internal_error"
+            told = await events_of(rest_stub(channel).StreamImageVariationFromBody(form(), metadata=THROUGH_ENVOY))
+        assert told[-1]["failed"]["code"] == "internal_error"
         assert log_lines[0]["error"] == "internal"
         assert "ZeroDivisionError" in caplog.text
 
@@ -302,8 +314,30 @@ class TestStreams:
 
     async def test_of_forms_are_the_same(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend()))) as channel:
-            told = await _all(form_stub(channel).StreamImageVariationFromForm(form(response_format="b64_json")))
-        assert told[-1].type == "image_variation.completed"
+            call = rest_stub(channel).StreamImageVariationFromBody(form(response_format="b64_json", n="2"))
+            told = await events_of(call)
+            headers = headers_of(await call.initial_metadata())
+        assert [event["type"].partition(".")[2] for event in told] == [
+            "attempt_started",
+            "image_completed",
+            "image_completed",
+            "completed",
+        ]
+        image = told[1]["image_completed"]
+        assert (image["provider"], image["model"], base64.b64decode(image["b64_json"])) == ("a", "m", png())
+        assert (headers["cache-control"], headers["x-accel-buffering"]) == ("no-cache", "no")
+        assert "x-provider" not in headers
+
+    async def test_of_forms_have_comments_while_nothing_happens(
+        self, serving: Serving, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.api.variations.KEEP_ALIVE_AFTER_S", 0.02)
+        async with serving(directory(provider("a", FakeBackend(Hangs())))) as channel:
+            call = rest_stub(channel).StreamImageVariationFromBody(form())
+            written = [(await call.read()).data for _ in range(3)]
+            call.cancel()
+        assert written[0].startswith(b"event: image_variation.attempt_started\ndata: {")
+        assert all(piece.startswith(b": ") and piece.endswith(b"\n\n") for piece in written[1:])
 
 
 class TestFiles:
@@ -388,6 +422,17 @@ def _noise(side: int) -> bytes:
     buffer = io.BytesIO()
     Image.frombytes("RGB", (side, side), random.Random(7).randbytes(side * side * 3)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+async def events_of(call: Any) -> list[dict[str, Any]]:
+    """The events of a stream of Server-Sent Events, each with a line that names its type."""
+    events = []
+    for message in await _all(call):
+        name, data = message.data.decode().removesuffix("\n\n").split("\n")
+        event = json.loads(data.removeprefix("data: "))
+        assert (message.content_type, name) == ("text/event-stream", f"event: {event['type']}")
+        events.append(event)
+    return events
 
 
 async def _all(call: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from service.core.errors import ErrorKind, GatewayError
 
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
 
-FORM_METHOD = "/imagevariations.v1.ImageVariationFormService/CreateImageVariationFromForm"
+FORM_METHOD = "/imagevariations.v1.ImageVariationRestService/CreateImageVariationFromBody"
 
 
 def test_the_message_is_what_was_sent() -> None:

@@ -103,8 +103,8 @@ const file_imagevariations_v1_access_service_proto_rawDesc = "" +
 	"\x12CheckAccessRequest\"\x15\n" +
 	"\x13CheckAccessResponse2o\n" +
 	"\rAccessService\x12^\n" +
-	"\vCheckAccess\x12&.imagevariations.v1.CheckAccessRequest\x1a'.imagevariations.v1.CheckAccessResponseB@\n" +
-	"\x16com.imagevariations.v1P\x01Z$imagevariations/v1;imagevariationsv1b\x06proto3"
+	"\vCheckAccess\x12&.imagevariations.v1.CheckAccessRequest\x1a'.imagevariations.v1.CheckAccessResponseBp\n" +
+	"\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3"
 
 var (
 	file_imagevariations_v1_access_service_proto_rawDescOnce sync.Once

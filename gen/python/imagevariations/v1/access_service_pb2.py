@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'imagevariations/v1/access_service.proto\x12\x12imagevariations.v1\"\x14\n\x12\x43heckAccessRequest\"\x15\n\x13\x43heckAccessResponse2o\n\rAccessService\x12^\n\x0b\x43heckAccess\x12&.imagevariations.v1.CheckAccessRequest\x1a\'.imagevariations.v1.CheckAccessResponseB@\n\x16\x63om.imagevariations.v1P\x01Z$imagevariations/v1;imagevariationsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'imagevariations/v1/access_service.proto\x12\x12imagevariations.v1\"\x14\n\x12\x43heckAccessRequest\"\x15\n\x13\x43heckAccessResponse2o\n\rAccessService\x12^\n\x0b\x43heckAccess\x12&.imagevariations.v1.CheckAccessRequest\x1a\'.imagevariations.v1.CheckAccessResponseBp\n\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imagevariations.v1.access_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\026com.imagevariations.v1P\001Z$imagevariations/v1;imagevariationsv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\034io.github.imagevariations.v1P\001ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1'
   _globals['_CHECKACCESSREQUEST']._serialized_start=63
   _globals['_CHECKACCESSREQUEST']._serialized_end=83
   _globals['_CHECKACCESSRESPONSE']._serialized_start=85

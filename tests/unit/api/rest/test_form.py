@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.api.form import LARGEST_TEXT_BYTES, MOST_PARTS, parse_form
-from service.api.validation import Fields
+from service.api.rest.body import whole_body
+from service.api.rest.form import parse_form
+from service.api.rest.multipart import MOST_PARTS
+from service.api.validation import MOST_TEXT_BYTES, Fields
 from service.core.errors import ErrorKind, GatewayError
 
 BOUNDARY = "----form"
@@ -29,7 +31,7 @@ def body(*parts: tuple[str, str | bytes], end: bytes = b"--\r\n") -> bytes:
 
 
 def parsed(*parts: tuple[str, str | bytes]) -> Fields:
-    return parse_form(CONTENT_TYPE, body(*parts))
+    return parse_form(whole_body(CONTENT_TYPE, body(*parts)))
 
 
 def refusal(*parts: tuple[str, str | bytes]) -> GatewayError:
@@ -79,7 +81,7 @@ class TestFields:
         assert (fields.image, fields.n, fields.seed, fields.strength) == (b"png", None, None, None)
 
     def test_a_data_url_may_be_longer_than_other_text(self) -> None:
-        url = "data:image/png;base64," + "A" * LARGEST_TEXT_BYTES
+        url = "data:image/png;base64," + "A" * MOST_TEXT_BYTES
         assert parsed(("image_url", url)).image_url == url
 
     def test_of_several_images_the_first_is_used_and_the_rest_are_told(self) -> None:
@@ -102,15 +104,17 @@ class TestFields:
             "invalid_prompt",
         )
 
-    def test_text_has_a_limit(self) -> None:
-        assert refusal(("prompt", "x" * (LARGEST_TEXT_BYTES + 1))).param == "prompt"
+    def test_everything_but_the_image_has_a_limit(self) -> None:
+        half = "x" * (MOST_TEXT_BYTES // 2 + 1)
+        assert refusal(("prompt", half), ("quality", half)).kind is ErrorKind.REQUEST_TOO_LARGE
+        assert parsed(("image", bytes(4 * MOST_TEXT_BYTES)), ("mask", bytes(MOST_TEXT_BYTES + 1))).image
 
 
 class TestNumbers:
     @pytest.mark.parametrize("name", ["n", "seed", "strength"])
     @pytest.mark.parametrize(
         "text",
-        ["", " ", " 3", "3 ", "3\n", "10abc", "abc", "1e1", "1E1", "NaN", "nan", "Infinity", "-inf", "0x10", "+3", "03",
+        [" ", " 3", "3 ", "3\n", "10abc", "abc", "1e1", "1E1", "NaN", "nan", "Infinity", "-inf", "0x10", "+3", "03",
          "1_000", "１", "٣", "²", "1,5", ".5", "5.", "--1", "true", "null", "9" * 400],
     )  # fmt: skip
     def test_must_be_written_plainly(self, name: str, text: str) -> None:
@@ -265,7 +269,7 @@ class TestHostileBodies:
     )
     def test_the_content_type_must_be_right(self, content_type: str, kind: ErrorKind) -> None:
         with pytest.raises(GatewayError) as caught:
-            parse_form(content_type, body(("image", b"x")))
+            parse_form(whole_body(content_type, body(("image", b"x"))))
         assert caught.value.kind is kind
 
     @pytest.mark.parametrize(
@@ -274,7 +278,6 @@ class TestHostileBodies:
             b"",
             b"hello",
             body(("image", b"x"))[:-10],
-            body(("image", b"x"), end=b""),
             body(*[("x", "y")] * (MOST_PARTS + 1)),
             f"--{BOUNDARY}\r\nContent-Type: image/png\r\n\r\nx\r\n--{BOUNDARY}--\r\n".encode(),
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{"n" * 9000}"\r\n\r\nx\r\n--{BOUNDARY}--'.encode(),
@@ -282,13 +285,13 @@ class TestHostileBodies:
     )
     def test_a_body_that_cannot_be_read_is_refused(self, data: bytes) -> None:
         with pytest.raises(GatewayError) as caught:
-            parse_form(CONTENT_TYPE, data)
+            parse_form(whole_body(CONTENT_TYPE, data))
         assert (caught.value.kind, caught.value.code) == (ErrorKind.INVALID_REQUEST, "malformed_multipart")
 
     def test_a_refusal_holds_nothing_of_the_parsers_insides(self) -> None:
         head = b'Content-Disposition: form-data; name="\xff"'
         with pytest.raises(GatewayError) as caught:
-            parse_form(CONTENT_TYPE, b"--" + BOUNDARY.encode() + b"\r\n" + head + b"\r\n\r\nx\r\n")
+            parse_form(whole_body(CONTENT_TYPE, b"--" + BOUNDARY.encode() + b"\r\n" + head + b"\r\n\r\nx\r\n"))
         assert "Error(" not in caught.value.message
 
     @given(st.binary(max_size=2000))
@@ -344,7 +347,7 @@ class TestHostileBodies:
 def _parsed_or_refused(content_type: str, data: bytes) -> None:
     refused: GatewayError | None = None
     try:
-        parse_form(content_type, data)
+        parse_form(whole_body(content_type, data))
     except GatewayError as error:
         refused = error
     if refused is not None:

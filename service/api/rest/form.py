@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from multipart import MultipartError, ParserLimitReached, PushMultipartParser, parse_options_header
+from service.api.rest.body import Body
+from service.api.rest.field_names import NUMBER_NAMES, TEXT_NAMES, unknown_fields
+from service.api.rest.multipart import Part, parts_of
+from service.api.validation import MOST_FALLBACKS, MOST_TEXT_BYTES, Fields, fallback_name, too_much_text
+from service.core.errors import invalid
 
-from service.api.validation import Fields, fallback_name
-from service.core.errors import ErrorKind, GatewayError, invalid
-
-MOST_PARTS = 128
-LARGEST_TEXT_BYTES = 1 << 20
-MOST_HEADER_BYTES = 4096
-LONGEST_BOUNDARY = 256
-
-_IMAGE_NAMES = frozenset({"image", "image[]"})
-_TEXT_NAMES = frozenset(
-    {"model", "image_url", "size", "response_format", "user", "prompt", "output_format", "quality", "background"}
+_IMAGE_NAME = re.compile(r"image(\[[0-9]{0,3}\])?", re.ASCII)
+_SINGLE_NAMES = TEXT_NAMES | NUMBER_NAMES | {"provider_options"}
+# The encodings of text that browsers know. Python has others, some of which take long over short texts.
+_CHARSET: Final = re.compile(
+    r"ascii|utf-(8|16)(-[bl]e)?|iso8859-[0-9]{1,2}|cp(125[0-8]|874|866|932|949|950)|koi8-[ru]|gbk|gb2312|gb18030|big5|"
+    r"euc_jp|euc_kr|shift_jis"
 )
-_NUMBER_NAMES = frozenset({"n", "seed", "strength"})
-_SINGLE_NAMES = _TEXT_NAMES | _NUMBER_NAMES | {"provider_options"}
 _LIST_NAMES = frozenset({"fallbacks", "fallbacks[]"})
 _INDEXED_FALLBACK = re.compile(r"fallbacks\[([0-9]{0,3})\](?:\[(\w{1,64})\])?", re.ASCII)
 # Whatever else starts like this was meant to be one of these, and they change what is done: not to be ignored.
@@ -46,39 +44,38 @@ Number = TypeVar("Number", int, float)
 class _Collected:
     """A form's parts by what they are, in the order in which they came."""
 
-    images: list[bytes] = field(default_factory=list, repr=False)
+    images: list[Part] = field(default_factory=list)
     single: dict[str, str] = field(default_factory=dict)
     fallback_texts: list[str] = field(default_factory=list)
     fallback_columns: dict[str, list[str]] = field(default_factory=dict)
     fallback_rows: dict[int, dict[str, str]] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    text_bytes: int = 0
 
 
-def parse_form(content_type: str, body: bytes) -> Fields:
+def parse_form(body: Body) -> Fields:
     """The fields of a multipart body.
 
     Args:
-        content_type: The whole header value, with its boundary.
-        body: The body as it came; every byte of it may be hostile.
+        body: With the whole header value, boundary included; every byte of it may be hostile. What is not the image may
+            be ``MOST_TEXT_BYTES`` long.
 
     Raises:
         GatewayError: UNSUPPORTED_MEDIA_TYPE when it is no multipart/form-data, INVALID_REQUEST when it is
-            malformed or a field is, naming the field.
+            malformed or a field is, naming the field; REQUEST_TOO_LARGE when there is too much beside the image.
     """
     collected = _Collected()
-    for name, data in _parts(_boundary(content_type), body):
-        _collect(collected, name, data)
+    for part in parts_of(body):
+        _collect(collected, part, body)
     warnings = []
     if len(collected.images) > 1:
         warnings.append(f"{len(collected.images)} images were given; the first was used and the others were ignored.")
-    if collected.unknown:
-        names = ", ".join(dict.fromkeys(collected.unknown))
-        warnings.append(f"Unknown fields were ignored: {names:.500}.")
+    warnings += unknown_fields(collected.unknown)
     single = collected.single
     return Fields(
-        **{name: single[name] for name in _TEXT_NAMES if name in single},
-        image=collected.images[0] if collected.images else b"",
+        **{name: single[name] for name in TEXT_NAMES if name in single},
+        image=_image(collected.images[0], body) if collected.images else b"",
         image_given=bool(collected.images),
         n=_number("n", single.get("n"), _WHOLE_NUMBER, int, "a whole number from 1 to 10"),
         seed=_number("seed", single.get("seed"), _WHOLE_NUMBER, int, "a whole number from 0 to 4294967295"),
@@ -86,86 +83,79 @@ def parse_form(content_type: str, body: bytes) -> Fields:
         fallbacks=list(_fallbacks(collected)),
         provider_options=_provider_options(single.get("provider_options"), collected.options),
         warnings=warnings,
+        unknown_names=tuple(collected.unknown[:MOST_FALLBACKS]),
     )
 
 
-def _boundary(content_type: str) -> str:
-    media_type, options = parse_options_header(content_type)
-    if media_type != "multipart/form-data":
-        raise GatewayError(
-            ErrorKind.UNSUPPORTED_MEDIA_TYPE,
-            f"The content type must be multipart/form-data or application/json, not {media_type[:80]!r}.",
+def _image(part: Part, body: Body) -> bytes:
+    data = body.raw[part.start : part.end]
+    if not part.is_file and data:
+        _refuse_text(data)
+    return data
+
+
+def _refuse_text(data: bytes) -> None:
+    """Says what to do where the field holds text instead of a file."""
+    start = data[:100].decode("latin-1")
+    if not start.isprintable() or not start.isascii():
+        return
+    if re.match(r"(https?://|data:)", start, re.IGNORECASE):
+        raise invalid("image", "image holds a URL, not a file: give the URL as image_url.")
+    if len(data) > len(start) and re.fullmatch(r"[A-Za-z0-9+/_=-]+", start):
+        raise invalid(
+            "image",
+            "image holds base64 text, not a file: give it as image_url, as data:image/png;base64,…, or send JSON.",
         )
-    boundary = options.get("boundary", "")
-    if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
-        raise _malformed(f"its content type needs a boundary of 1 to {LONGEST_BOUNDARY} printable characters")
-    return str(boundary)
-
-
-def _parts(boundary: str, body: bytes) -> Iterable[tuple[str, bytes]]:
-    """Name and bytes of every part."""
-    if not body:
-        raise _malformed("it is empty")
-    try:
-        parser = PushMultipartParser(
-            boundary, max_header_size=MOST_HEADER_BYTES, max_segment_count=MOST_PARTS, strict=True
-        )
-        name, chunks = "", list[bytes]()
-        with parser:
-            for event in parser.parse(body):
-                if event is None:
-                    yield name, chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                elif isinstance(event, bytes | bytearray):
-                    chunks.append(bytes(event))
-                else:
-                    if event.name is None:
-                        raise _malformed("a part has no name")
-                    name, chunks = event.name, []
-    except ParserLimitReached:
-        raise _malformed(
-            f"it may have at most {MOST_PARTS} parts, and a part's header lines {MOST_HEADER_BYTES} bytes"
-        ) from None
-    except (MultipartError, UnicodeError, LookupError) as error:
-        # The parser puts what it caught beside its own words.
-        raise _malformed(f"{str(error.args[0] if error.args else error)[:200]}") from None
-
-
-def _malformed(why: str) -> GatewayError:
-    return GatewayError(
-        ErrorKind.INVALID_REQUEST, f"The multipart body cannot be read: {why}.", code="malformed_multipart"
+    raise invalid(
+        "image", f"image holds the text {start[:60]!r}, not a file: with curl, write -F image=@path, with the @."
     )
 
 
-def _collect(collected: _Collected, name: str, data: bytes) -> None:
-    if name in _IMAGE_NAMES:
-        collected.images.append(data)
+def _collect(collected: _Collected, part: Part, body: Body) -> None:
+    name = part.name
+    if _IMAGE_NAME.fullmatch(name):
+        collected.images.append(part)
         return
     if name in _SINGLE_NAMES:
         if name in collected.single:
             raise invalid(name, f"{name} may be given only once.", code="duplicate_field")
-        collected.single[name] = _decoded(name, data)
+        collected.single[name] = _decoded(collected, name, part, body)
     elif name in _LIST_NAMES:
-        collected.fallback_texts.append(_decoded(name, data))
+        collected.fallback_texts.append(_decoded(collected, name, part, body))
     elif indexed := _INDEXED_FALLBACK.fullmatch(name):
-        _collect_fallback(collected, name, indexed.group(1), indexed.group(2), _decoded(name, data))
+        _collect_fallback(collected, name, indexed.group(1), indexed.group(2), _decoded(collected, name, part, body))
     elif path := _OPTION_PATH.fullmatch(name):
-        option = _decoded("provider_options", data)
+        option = _decoded(collected, "provider_options", part, body)
         _collect_option(collected.options, name, path.group(1)[1:-1].split("]["), option)
     elif structured := _STRUCTURED_NAME.match(name):
         param = structured.group(1)
         raise invalid(param, f"The field name {name[:80]!r} cannot be understood: {_STRUCTURED_FORMS[param]}.")
     else:
-        # The name is the caller's own, but it goes into a header-sized place: keep it short and printable.
-        collected.unknown.append(repr(name[:64]))
+        collected.unknown.append(name)
 
 
-def _decoded(name: str, data: bytes) -> str:
-    if len(data) > LARGEST_TEXT_BYTES and name != "image_url":
-        raise invalid(name, f"{name} may have at most {LARGEST_TEXT_BYTES} bytes.", code=_code_of(name))
+def _decoded(collected: _Collected, name: str, part: Part, body: Body) -> str:
+    if name != "image_url":
+        collected.text_bytes += part.end - part.start
+        if collected.text_bytes > MOST_TEXT_BYTES:
+            raise too_much_text()
+    data = body.raw[part.start : part.end]
+    charset = "utf-8"
+    if part.charset:
+        try:
+            charset = codecs.lookup(part.charset[:40]).name
+        except (LookupError, ValueError):
+            charset = ""
+        if not _CHARSET.fullmatch(charset):
+            raise invalid(
+                name,
+                f"{name} is declared to be in {part.charset[:40]!r}, which is not known here; UTF-8 is.",
+                code=_code_of(name),
+            )
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise invalid(name, f"{name} must be text in UTF-8.", code=_code_of(name)) from None
+        return data.decode(charset)
+    except UnicodeError:
+        raise invalid(name, f"{name} must be text in {charset.upper()}.", code=_code_of(name)) from None
 
 
 def _code_of(name: str) -> str:
@@ -176,7 +166,7 @@ def _number(
     name: str, text: str | None, form: re.Pattern[str], convert: Callable[[str], Number], wanted: str
 ) -> Number | None:
     """A number written plainly: no blanks, signs, exponents, NaN or trailing letters, which int() or float() allow."""
-    if text is None:
+    if not text:
         return None
     if not form.fullmatch(text):
         shown = text if len(text) <= 80 else text[:77] + "…"
@@ -247,7 +237,7 @@ def _column_rows(columns: Mapping[str, list[str]]) -> Iterable[Mapping[str, str]
 
 
 def _provider_options(text: str | None, bracketed: Mapping[str, Any]) -> Mapping[str, Any]:
-    if text is None:
+    if not text:
         return bracketed
     if bracketed:
         raise invalid("provider_options", "provider_options is given both as JSON and in brackets.")
