@@ -38,6 +38,7 @@ from service.gateway.backends.local import LocalBackend
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.gateway import Gateway
 from service.gateway.target_runner import TargetRunner
+from service.governance.load import LoadLimiter, LoadLimits
 from service.imaging.inspect import ImageLimits
 from service.routing.route import RoutePolicy
 
@@ -118,7 +119,7 @@ async def running(config: Config) -> AsyncIterator[int]:
 
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
-        variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
+        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)))
         servicers = (
             ImageVariationServicer(variations),
             ImageVariationFormServicer(variations),
@@ -143,6 +144,17 @@ async def running(config: Config) -> AsyncIterator[int]:
             for name in SERVICE_NAMES:
                 await health.set(name, HealthCheckResponse.NOT_SERVING)
             await server.stop(DRAIN_S)
+
+
+def _load_limits(config: Config) -> LoadLimits:
+    limits = config.limits
+    return LoadLimits(
+        limits.concurrent_requests,
+        limits.memory_bytes,
+        limits.share_per_key,
+        limits.waiting_requests,
+        limits.longest_wait,
+    )
 
 
 def _call_settings(config: Config) -> CallSettings:

@@ -101,16 +101,33 @@ class ListenSettings(Settings):
 
 # Memory that one worker of the engine takes at its largest output, in bytes; measured 0.53 GB for one, 0.84 for two.
 _WORKER_BYTES = 300 << 20
+# Memory of a service at rest with the engine warmed up, in bytes.
+_IDLE_BYTES = 256 << 20
 
 
 class LimitSettings(Settings):
-    """Bounds of one request (bytes, pixels, seconds), and how many are served at a time."""
+    """Bounds of one request (bytes, pixels, seconds), and of all requests at work: their number and their memory.
+
+    Without ``memory``, half of what the container or machine leaves beside an idle service. One key takes at most
+    ``share_per_key`` of both. A request without room waits ``longest_wait``, if no more than ``waiting_requests`` do.
+    """
 
     request_bytes: Annotated[Bytes, Field(le=1024**3)] = 50 * 1024**2
     response_bytes: Annotated[Bytes, Field(le=1024**3)] = 100 * 1024**2
     image_pixels: Annotated[Whole, Field(ge=1, le=500_000_000)] = 50_000_000
     request_timeout: Annotated[Seconds, Field(le=86400)] = 600.0
-    concurrent_requests: Annotated[Whole, Field(ge=1, le=100_000)] = 64
+    concurrent_requests: Annotated[Whole, Field(ge=1, le=100_000)] = 2048
+    memory: Annotated[Bytes, Field(le=1024**4)] | None = None
+    share_per_key: Annotated[float, Field(gt=0, le=1)] = 0.8
+    waiting_requests: Annotated[Whole, Field(ge=0, le=100_000)] = 64
+    longest_wait: Annotated[Seconds, Field(le=60)] = 0.5
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that requests at work may hold together: as configured, or half of what the container leaves us."""
+        if self.memory is not None:
+            return self.memory
+        return max(2 * self.request_bytes, (usable_memory_bytes() - _IDLE_BYTES) // 2)
 
 
 class RetrySettings(Settings):
