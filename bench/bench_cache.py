@@ -30,10 +30,10 @@ from redis_server import RedisServer
 
 from service.cache.cache import Lookup, Query, ResultCache
 from service.cache.entries import CachedImage, CachedResult, Entry, new_id
-from service.cache.keys import bucket_digest, direct_digest
+from service.cache.digests import bucket_digest, direct_digest
 from service.cache.redis_cache import RedisCache
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import Bounds, CacheStore
+from service.cache.cache_store import Bounds, CacheStore
 from service.core.values import EncodedImage, ImageFormat, Size, Target
 from service.imaging.perceptual_key import PerceptualKey
 

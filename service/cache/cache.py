@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import Final
 
+from service.cache.cache_store import START, CacheStore, Summary
 from service.cache.entries import CachedResult, Entry
 from service.cache.near_index import Candidate, NearIndex
 from service.cache.sketches import Neighbourhood
-from service.cache.store import START, CacheStore, Summary
 from service.concurrency.tasks import Background
 from service.imaging.perceptual_key import MAX_LAYOUT, PerceptualKey, layout_distance
 from service.storage.errors import StorageError
@@ -54,7 +54,7 @@ class Query:
     """What is looked up.
 
     Attributes:
-        bucket, direct: As ``keys`` makes them.
+        bucket, direct: As ``digests`` makes them.
         lookup: In which ways.
         threshold: The least similarity of a semantic hit: 1 less the share of the look's bits that differ.
         aspect: The source's width divided by its height.

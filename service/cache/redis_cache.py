@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from service.cache import redis_scripts as scripts
+from service.cache.cache_store import START, Additions, Bounds, CacheStore, Position, Summary
 from service.cache.entries import Entry, StoredResult, dump, parse
 from service.cache.sketches import SKETCH, sketch
-from service.cache.store import START, Additions, Bounds, CacheStore, Position, Summary
 from service.imaging.perceptual_key import PerceptualKey
 from service.storage.errors import StorageError
 from service.storage.redis import RedisServer, answer

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from service.cache.cache import ResultCache
-from service.cache.store import Bounds, CacheStore
+from service.cache.cache_store import Bounds, CacheStore
 from service.concurrency.pools import ImagingPool
 from service.concurrency.tasks import repeating
 from service.config import Config

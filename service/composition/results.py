@@ -9,8 +9,8 @@ from pathlib import Path
 from service.concurrency.tasks import repeating
 from service.config import Config
 from service.gateway.delivery.links import Links
+from service.imaging.result_store import ImageStore, open_store
 from service.imaging.signing import LinkSigner, load_or_create_secret
-from service.imaging.store import ImageStore, open_store
 
 # Files may be fetched for this long after the last link to them has expired.
 SWEEP_EVERY_S = 60.0

@@ -35,6 +35,7 @@ def _count_hits_in_slices(connection: sqlite3.Connection) -> None:
 
 
 SCHEMA: Final = Schema(
+    version=1,
     statements=(
         """
 CREATE TABLE spending (
@@ -60,5 +61,5 @@ CREATE TABLE virtual_keys (
 """,
         _RATES,
     ),
-    migrations=(_count_hits_in_slices,),
+    migrations={0: _count_hits_in_slices},
 )

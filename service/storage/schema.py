@@ -1,9 +1,9 @@
-"""The tables of a SQLite file: made in a new file, brought up to date in an older one, refused in a newer one."""
+"""The tables of a SQLite file: made in a new file, brought up to date in an older one, refused in any other."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,23 +17,20 @@ class Schema:
     """The tables that this version of the gateway reads and writes.
 
     Attributes:
+        version: Of the files that it makes; at least 1. Files from before files had a version are of version 0.
         statements: Make every table in an empty file, one SQL statement each.
-        migrations: The first brings a file of version 0 (from before files had a version) to version 1, and so on.
-            The version of the newest files is the number of migrations.
+        migrations: By version: brings a file of that version to the next one.
     """
 
+    version: int
     statements: Sequence[str] = field(repr=False)
-    migrations: Sequence[Migration] = field(repr=False)
-
-    @property
-    def version(self) -> int:
-        return len(self.migrations)
+    migrations: Mapping[int, Migration] = field(repr=False)
 
     def apply(self, connection: sqlite3.Connection, file: Path) -> None:
         """Brings a file to this version, in one transaction: a process that dies in between changes nothing.
 
         Raises:
-            StorageError: A newer version of the gateway wrote it.
+            StorageError: A newer version of the gateway wrote it, or one that is too old.
             sqlite3.Error: It cannot be read or written.
         """
         if version_of(connection) == self.version:
@@ -42,23 +39,27 @@ class Schema:
         try:
             # Once more: another process may have been first.
             version = version_of(connection)
-            if version > self.version:
-                raise StorageError(
-                    f"{file} was written by a newer version of this gateway: it is a file of version {version}, "
-                    f"and this gateway reads files up to version {self.version}. Run the newer one, or name another "
-                    "file"
-                )
             if version == 0 and not _has_tables(connection):
                 for statement in self.statements:
                     connection.execute(statement)
             else:
-                for migrate in self.migrations[version:]:
-                    migrate(connection)
+                self._migrate(connection, version, file)
             connection.execute(f"PRAGMA user_version = {self.version}")
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+    def _migrate(self, connection: sqlite3.Connection, version: int, file: Path) -> None:
+        if version > self.version:
+            raise StorageError(
+                f"{file} was written by a newer version of this gateway: it is a file of version {version}, and this "
+                f"gateway reads files up to version {self.version}. Run the newer gateway, or name another file"
+            )
+        for step in range(version, self.version):
+            if step not in self.migrations:
+                raise StorageError(f"{file} is a file of version {version}, which this gateway cannot read")
+            self.migrations[step](connection)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -179,6 +179,11 @@ class SqliteWorker:
         self._connection.execute("RELEASE job")
 
 
+def companions(file: Path) -> tuple[Path, ...]:
+    """A database's file and those that SQLite keeps beside it: what has to be moved together."""
+    return (file, *(file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm")))
+
+
 def _connected(file: Path, schema: Schema, *, gives_back: bool) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import numpy as np
 from PIL import Image
 
-from service.cache.keys import pixel_digest
+from service.cache.digests import pixel_digest
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.imaging.decode import decode, flatten
 from service.imaging.inspect import ImageLimits, inspect, picture_only

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from service.cache.cache import Hit, HitType, Lookup, Query, ResultCache
+from service.cache.digests import bucket_digest, direct_digest
 from service.cache.entries import CachedResult, Entry, new_id
-from service.cache.keys import bucket_digest, direct_digest
 from service.concurrency.tasks import Background
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest

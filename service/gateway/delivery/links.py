@@ -8,8 +8,8 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from service.core.values import EncodedImage
+from service.imaging.result_store import ImageStore, StoredImage
 from service.imaging.signing import LinkSigner
-from service.imaging.store import ImageStore, StoredImage
 
 FILES_PATH = "/v1/images/files/"
 

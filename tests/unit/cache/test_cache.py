@@ -12,9 +12,9 @@ import pytest
 
 from service.cache import cache as cache_module
 from service.cache.cache import HitType, Lookup, Query, ResultCache
+from service.cache.cache_store import CacheStore
+from service.cache.digests import bucket_digest, direct_digest
 from service.cache.entries import Entry
-from service.cache.keys import bucket_digest, direct_digest
-from service.cache.store import CacheStore
 from service.imaging.perceptual_key import PerceptualKey, hamming, layout_distance
 from service.storage.errors import StorageError
 

@@ -15,9 +15,9 @@ import skimage
 from PIL import Image, ImageOps
 
 from service.cache.cache import HitType, Lookup, Query, ResultCache
+from service.cache.cache_store import CacheStore
+from service.cache.digests import direct_digest, pixel_digest
 from service.cache.entries import Entry
-from service.cache.keys import direct_digest, pixel_digest
-from service.cache.store import CacheStore
 from service.imaging.perceptual_key import perceptual_key
 
 OpenStore = Callable[..., Coroutine[Any, Any, CacheStore]]

@@ -30,8 +30,8 @@ from fake_backends import (
 from PIL import Image, ImageFilter
 
 from service.cache.cache import Lookup, ResultCache
+from service.cache.cache_store import Bounds
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import Bounds
 from service.catalog.profile import Profile
 from service.concurrency.pools import ImagingPool
 from service.concurrency.tasks import started

@@ -14,8 +14,8 @@ from obstore.store import MemoryStore
 from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
+from service.imaging.result_store import ImageStore, LocalImageStore, ObjectImageStore, open_store
 from service.imaging.signing import valid_name
-from service.imaging.store import ImageStore, LocalImageStore, ObjectImageStore, open_store
 
 HOUR = timedelta(hours=1)
 
