@@ -15,7 +15,7 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt
 from service.providers.base import Credential, Exchange
 from service.providers.http import HttpRequest, HttpResponse, Purpose
-from service.routing.rules import DEADLINE_EXCEEDED, RULES, RetrySame
+from service.routing.rules import RULES, RetrySame
 from service.transport.capture import captured_request, captured_response
 from service.transport.clock import Clock
 from service.transport.send import require_trusted, send, signed_request
@@ -243,7 +243,7 @@ class Conversation:
         may_have_run = may_have_run or self._accepted
         if by_deadline:
             message = "The request's time ran out before the provider answered."
-            return GatewayError(ErrorKind.TIMEOUT, message, code=DEADLINE_EXCEEDED, may_have_run=may_have_run)
+            return GatewayError(ErrorKind.DEADLINE_EXCEEDED, message, may_have_run=may_have_run)
         return GatewayError(ErrorKind.TIMEOUT, "The provider did not answer in time.", may_have_run=may_have_run)
 
     def _failed_attempt(self, error: GatewayError) -> Attempt:

@@ -9,7 +9,6 @@ from service.concurrency.tasks import started
 from service.core.calls import CallResult, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.routing.backoff import Backoff
-from service.routing.rules import DEADLINE_EXCEEDED
 from service.transport.clock import Clock
 from service.transport.upstream import Emit, Fetch
 
@@ -75,4 +74,4 @@ async def _fetched(url: str, fetch: Fetch, clock: Clock, deadline: float, backof
 
 
 def _out_of_time() -> GatewayError:
-    return GatewayError(ErrorKind.TIMEOUT, "The time ran out while results were downloaded.", code=DEADLINE_EXCEEDED)
+    return GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The time ran out while results were downloaded.")

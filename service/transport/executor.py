@@ -63,8 +63,8 @@ class Executor:
             raw: Whether to capture what was sent and received.
 
         Raises:
-            GatewayError: The call failed; images emitted before stay valid. A TIMEOUT with the code
-                ``deadline_exceeded`` is the caller's deadline, not the provider's fault.
+            GatewayError: The call failed; images emitted before stay valid. DEADLINE_EXCEEDED is
+                the caller's deadline, not the provider's fault.
         """
         conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, record)
         try:
