@@ -112,8 +112,6 @@ class Caching:
                 flight = await stack.enter_async_context(self._flights.begun(place.query.direct))
                 hit = await self._cache.look_up(place.query)
                 if hit is None:
-                    # Now, so that the decoded pixels are not held while a provider is at work.
-                    await place.query.look()
                     yield _Work(report, flight, lambda result: self._keep(place, result, stack))
                     return
                 flight.land(hit)
@@ -184,7 +182,6 @@ class Caching:
         async def work() -> None:
             async with flying:
                 query = place.query
-                look = await query.look()
                 await self._cache.keep(
                     Entry(
                         entry_id,
@@ -192,7 +189,7 @@ class Caching:
                         place.namespace,
                         query.bucket,
                         query.direct,
-                        look,
+                        query.look,
                         query.aspect,
                         result,
                         expires,

@@ -80,5 +80,5 @@ def make_entry() -> MakeEntry:
 def random_look(seed: int) -> PerceptualKey:
     """A look that is like no other seed's."""
     random = np.random.default_rng(seed)
-    colours = random.uniform((10, -60, -60), (90, 60, 60)) + random.normal(0, 5, (64, 3))
+    colours = random.uniform((10, -60, -60), (90, 60, 60)) + random.normal(0, 12, (64, 3))
     return PerceptualKey(random.bytes(32), colours.astype(np.float32))

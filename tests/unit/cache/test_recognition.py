@@ -90,11 +90,8 @@ OTHER = {
 def query(image: Image.Image, like: Entry) -> Query:
     pixels = np.asarray(image)
 
-    async def look() -> Any:
-        return perceptual_key(pixels)
-
     direct = direct_digest(like.bucket, pixel_digest(pixels))
-    return Query(like.bucket, direct, Lookup.BOTH, 0.765, image.width / image.height, look)
+    return Query(like.bucket, direct, Lookup.BOTH, 0.765, image.width / image.height, perceptual_key(pixels))
 
 
 @pytest.fixture

@@ -283,7 +283,7 @@ class TestRates:
         await gateway.create(request(), seen(caller, told=told.append))
         error = await refusal(gateway, request(), seen(caller, told=told.append))
         assert error.kind is ErrorKind.RATE_LIMITED
-        assert [standing.remaining for standing in told] == [1, 0, 0, 0]
+        assert [standing.remaining for standing in told] == [0, 0]
         assert len(backend.calls) == 1
 
     async def test_of_images_count_images(self, gateway_of: Callable[..., Gateway]) -> None:
