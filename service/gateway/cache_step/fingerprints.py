@@ -21,7 +21,7 @@ from service.imaging.inspect import ImageLimits, inspect, picture_only
 from service.imaging.perceptual_key import SIDE, PerceptualKey, perceptual_key
 
 # Rows are copied out of a picture so many pixels at a time.
-_STRIP_PIXELS: Final = 1_000_000
+_STRIP_PIXELS: Final = 4_000_000
 # About 1 KB each.
 _MOST_REMEMBERED: Final = 4_096
 
@@ -122,5 +122,8 @@ def _strips(picture: Image.Image) -> Iterator[Image.Image]:
     """Whole rows of a picture, from the top."""
     width, height = picture.size
     rows = max(1, _STRIP_PIXELS // width)
+    if rows >= height:
+        yield picture
+        return
     for top in range(0, height, rows):
         yield picture.crop((0, top, width, min(top + rows, height)))

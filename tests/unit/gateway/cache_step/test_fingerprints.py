@@ -83,8 +83,9 @@ async def test_a_damaged_file_fails_for_each_with_an_error_of_its_own(pool: Imag
 @pytest.mark.parametrize("size", [(64, 64), (65, 2000), (2000, 1301), (3000, 63), (10, 10)], ids=str)
 @pytest.mark.parametrize("channels", [3, 4])
 async def test_strip_by_strip_it_is_that_of_the_whole_picture(
-    pool: ImagingPool, size: tuple[int, int], channels: int
+    pool: ImagingPool, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], channels: int
 ) -> None:
+    monkeypatch.setattr(fingerprints, "_STRIP_PIXELS", 10_000)
     pixels = np.random.default_rng(2).integers(0, 256, (*size, channels), np.uint8)
     taken = await Fingerprints(pool, LIMITS).of(encoded(pixels))
     whole = perceptual_key(np.asarray(flatten(Image.fromarray(pixels))))
