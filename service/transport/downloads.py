@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from service.concurrency.tasks import started
-from service.core.calls import CallResult, ProducedImage
+from service.core.calls import CallResult, ImageProduced, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.routing.backoff import Backoff
 from service.transport.clock import Clock
@@ -29,14 +29,14 @@ async def downloaded(
         if not image.data:
             data = await _fetched(image.url, fetch, clock, deadline, backoff, max_retries)
             image = replace(image, data=data, url="")
-        emit(position, image)
+        emit(ImageProduced(position, image))
         return image
 
     if not result.images:
         raise GatewayError(ErrorKind.BAD_RESPONSE, "The provider's answer holds no image.")
     if all(image.data for image in result.images):
         for position, image in enumerate(result.images):
-            emit(position, image)
+            emit(ImageProduced(position, image))
         return result
     tasks = [started(complete(position, image)) for position, image in enumerate(result.images)]
     try:

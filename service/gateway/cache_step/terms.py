@@ -17,7 +17,7 @@ _SHARED: Final = "shared"
 
 
 @dataclass(frozen=True, slots=True)
-class CacheWishes:
+class CacheDirectives:
     """What a request says about the cache.
 
     Attributes:
@@ -35,7 +35,7 @@ class CacheWishes:
     no_store: bool = False
 
 
-NO_WISHES: Final = CacheWishes()
+NO_DIRECTIVES: Final = CacheDirectives()
 
 
 @dataclass(frozen=True, slots=True)

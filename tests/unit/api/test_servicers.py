@@ -355,6 +355,7 @@ class TestLogLines:
             "model_used": "m",
             "fallback_index": 0,
             "images": 1,
+            "attempts": [{"target": "fake/m", "outcome": "success", "milliseconds": 5, "key": "main"}],
             "outcome": "success",
         }
         for private in ("sk-theirs", "alice", "secret wish"):

@@ -34,9 +34,14 @@ def test_it_can_still_be_raised_through_what_touches_exceptions() -> None:
         yield
 
     error = GatewayError(ErrorKind.INTERNAL, "a bug")
-    with pytest.raises(GatewayError) as caught, contextlib.ExitStack() as stack:
-        stack.enter_context(passing())
-        stack.callback(lambda: None)
-        raise error from KeyError("choices")
+
+    def fail() -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(passing())
+            stack.callback(lambda: None)
+            raise error from KeyError("choices")
+
+    with pytest.raises(GatewayError) as caught:
+        fail()
     assert caught.value is error
     assert isinstance(error.__cause__, KeyError)
