@@ -63,8 +63,9 @@ async def _load(place: str, caller: Caller, seconds: float, most: int = 10**9) -
     async def client() -> None:
         while time.perf_counter() < end and len(took) < most:
             begun = time.perf_counter()
-            admission = await governor.admit(caller, images=1, estimate_usd=0.001)
-            await governor.settle(admission, 0.0005)
+            await governor.count(caller, images=1)
+            reservation = await governor.reserve(caller, 0.001)
+            await governor.settle(reservation, 0.0005)
             took.append(time.perf_counter() - begun)
 
     await asyncio.gather(*(client() for _ in range(_AT_ONCE)))

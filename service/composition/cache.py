@@ -54,6 +54,7 @@ def _settings(config: Config) -> CacheSettings:
         ttl_s=config.cache.ttl,
         default_prompt=config.default_prompt,
         share_without_key=config.cache.scope == "shared",
+        similar_when_shared=config.cache.similar_when_shared,
         direct_keys=config.cache.direct_keys,
     )
 

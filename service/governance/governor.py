@@ -7,7 +7,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from service.concurrency.tasks import Background
@@ -32,14 +31,6 @@ class OnStoreFailure(StrEnum):
     ALLOW = "allow"
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A request that was let in. ``standing`` is None where the caller has no request limit."""
-
-    reservation: Reservation | None = None
-    standing: Standing | None = None
-
-
 class Governor:
     """One instance serves the whole process. Close it before its store, so that nothing stays unsettled.
 
@@ -54,44 +45,53 @@ class Governor:
         self._settling = Background("settlement of a reservation")
         self._leaving = asyncio.Event()
 
-    async def admit(
-        self, caller: Caller, *, images: int, estimate_usd: float, told: Callable[[Standing], None] = lambda _: None
-    ) -> Admission:
-        """Counts a request against the caller's rate limits, then reserves its estimated cost.
+    async def count(
+        self, caller: Caller, *, images: int, told: Callable[[Standing], None] = lambda _: None
+    ) -> Standing | None:
+        """Counts a request against the caller's rate limits, on all of them or, where one refuses, on none.
 
         Args:
             images: How many images it asks for.
-            estimate_usd: What it is going to cost at most.
             told: Is told how the caller stands with the request limit, also when the request is refused.
 
+        Returns:
+            The same; None where the caller has no request limit, or where the store is away and the operator lets
+            requests through then.
+
         Raises:
-            GatewayError: RATE_LIMITED or BUDGET_EXCEEDED, with when to come back; INVALID_REQUEST for more images
-                than a rate limit ever lets through; UNAVAILABLE where the store is away and the operator refuses
-                requests then.
+            GatewayError: RATE_LIMITED, with when to come back; INVALID_REQUEST for more images than a rate limit ever
+                lets through; UNAVAILABLE where the store is away and the operator refuses requests then.
         """
         try:
-            standing = await self._count(caller.rates, images, told)
-            reservation = await self._reserve(caller.accounts, to_nanos(estimate_usd))
+            return await self._count(caller.rates, images, told)
         except StorageError as error:
-            log.error("store", extra={"fields": {"error": str(error), "then": self._on_failure.value}})
-            if self._on_failure is OnStoreFailure.ALLOW:
-                return Admission()
-            raise GatewayError(
-                ErrorKind.UNAVAILABLE,
-                "The limits of this key cannot be checked just now.",
-                code="state_unavailable",
-                retry_after_s=1.0,
-                may_have_run=False,
-            ) from None
-        return Admission(reservation, standing)
+            self._let_through_or_refuse(error)
+            return None
 
-    async def settle(self, admission: Admission, cost_usd: float | None) -> None:
+    async def reserve(self, caller: Caller, estimate_usd: float) -> Reservation | None:
+        """Reserves the estimated cost of a request; ``settle`` it in the end.
+
+        Args:
+            estimate_usd: The most that the request is going to cost.
+
+        Returns:
+            None where the caller has no budget, or where the store is away and the operator lets requests through.
+
+        Raises:
+            GatewayError: BUDGET_EXCEEDED, with when to come back; UNAVAILABLE as for ``count``.
+        """
+        try:
+            return await self._reserve(caller.accounts, to_nanos(estimate_usd))
+        except StorageError as error:
+            self._let_through_or_refuse(error)
+            return None
+
+    async def settle(self, reservation: Reservation | None, cost_usd: float | None) -> None:
         """Replaces the estimate by what the request cost; None leaves the estimate in place: nobody knows better.
 
         Is done once this returns, unless the store is away: then it is tried until the store is back. Cancelling
         this does not stop it.
         """
-        reservation = admission.reservation
         if reservation is None:
             return
         nanos = reservation.nanos if cost_usd is None else to_nanos(cost_usd)
@@ -113,6 +113,17 @@ class Governor:
         """Gives settlements that wait for the store a few seconds more."""
         self._leaving.set()
         await self._settling.aclose(_LEAVING_WAIT_S)
+
+    def _let_through_or_refuse(self, error: StorageError) -> None:
+        log.error("store", extra={"fields": {"error": str(error), "then": self._on_failure.value}})
+        if self._on_failure is OnStoreFailure.REFUSE:
+            raise GatewayError(
+                ErrorKind.UNAVAILABLE,
+                "The limits of this key cannot be checked just now.",
+                code="state_unavailable",
+                retry_after_s=1.0,
+                may_have_run=False,
+            ) from None
 
     async def _count(
         self, accounts: tuple[RateAccount, ...], images: int, told: Callable[[Standing], None]
