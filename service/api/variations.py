@@ -18,6 +18,7 @@ from service.api.convert import (
     completed_message,
     event_message,
     failed_message,
+    keep_alive_message,
     response_message,
 )
 from service.api.log_line import hashed
@@ -31,6 +32,9 @@ from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.outcome import Outcome
 
 Result = TypeVar("Result")
+
+# Proxies and NATs close a connection on which nothing happens; the least patient wait 15 to 60 seconds.
+KEEP_ALIVE_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +85,27 @@ class Variations:
     async def _events(
         self, call: Call, request: VariationRequest
     ) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
-        events: asyncio.Queue[VisibleEvent | None] = asyncio.Queue()
+        messages: asyncio.Queue[pb.StreamImageVariationResponse | None] = asyncio.Queue()
         begun = False
         note = observed_by(call)
 
         def happened(event: Event) -> None:
             note(event)
             if isinstance(event, VisibleEvent):
-                events.put_nowait(event)
+                messages.put_nowait(event_message(event))
 
         async def work() -> Outcome:
             try:
                 return await self._gateway.create(request, _request_context(call), happened)
             finally:
-                events.put_nowait(None)
+                messages.put_nowait(None)
 
         async with _cancelled_at_exit(started(work())) as task:
-            while (event := await events.get()) is not None:
+            # Envoy would make an event with data of it, where Server-Sent Events have comments.
+            silence_s = None if call.transcoded else KEEP_ALIVE_AFTER_S
+            while (message := await _soon(messages, silence_s)) is not None:
                 begun = True
-                yield event_message(event)
+                yield message
             try:
                 outcome = await task
             except Exception as caught:
@@ -108,7 +114,7 @@ class Variations:
                     raise
                 error = told(caught, call)
                 call.failed(error)
-                yield failed_message(error)
+                yield failed_message(error, call.id)
                 return
         yield completed_message(outcome)
 
@@ -137,6 +143,17 @@ class Variations:
             yield
         finally:
             self._at_work -= 1
+
+
+async def _soon(
+    messages: asyncio.Queue[pb.StreamImageVariationResponse | None], silence_s: float | None
+) -> pb.StreamImageVariationResponse | None:
+    """The next message, or a sign of life where there is none for that long. None: there are no more."""
+    try:
+        async with asyncio.timeout(silence_s):
+            return await messages.get()
+    except TimeoutError:
+        return keep_alive_message()
 
 
 def _request_context(call: Call) -> RequestContext:

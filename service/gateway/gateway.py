@@ -129,7 +129,7 @@ class Gateway:
             _tell_failure(record, error, None, emit)
         if error is not None:
             record.cut_short = error.kind is ErrorKind.DEADLINE_EXCEEDED
-            error = _explained(error, record)
+            error = _explained(error, record).replaced(attempts=tuple(record.attempts))
             if record.made_by is None:
                 raise error
             record.warn(f"Only {len(record.images)} of {record.request.n} images could be made: {error.message}")

@@ -28,6 +28,7 @@ from service.api.variations import Variations
 from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
 from service.governance.callers import Caller, CallerKind
+from service.governance.gate import Gate
 from service.governance.rates import Standing
 
 SERVICES = (
@@ -40,8 +41,11 @@ SERVICES = (
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
 
 
-class _Gate:
+class _Gate(Gate):
     """Takes every credential for a provider's own key."""
+
+    def __init__(self) -> None:
+        pass
 
     async def identify(self, credential: str) -> Caller:
         return Caller(CallerKind.DIRECT, direct_key=credential)
