@@ -107,7 +107,7 @@ class Gateway:
     async def _create(self, request: VariationRequest, context: RequestContext, emit: Emit, started: float) -> Outcome:
         targets = self._admission.route(request, context.caller)
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
-        finish = self._finisher.bound_to(request, context.base_url, encoded)
+        finish = self._finisher.bound_to(request, context.base_url, context.caller.identity, encoded)
         record = Record(request, finish, emit, encoded)
         async with self._admission.admitted(request, targets, context.caller, record, emit) as reserve:
             await self._fill(targets, record, context, emit, reserve)
@@ -180,7 +180,14 @@ class Gateway:
         emit(CacheConsulted(result.target, place, hit.hit_type.value))
         record.served(result, place)
         for index, cached in enumerate(result.images):
-            image = await self._finisher.delivered(index, cached, record.request, context.base_url)
+            image = await self._finisher.delivered(
+                index,
+                cached,
+                record.request,
+                context.base_url,
+                context.caller.identity,
+                repeated=f"{hit.id} {index}",
+            )
             record.serve(index, image, result.target)
 
     async def _walk(

@@ -23,7 +23,7 @@ from service.gateway.directory import Alias, Directory, Provider
 from service.gateway.gateway import FetchImage, Gateway, RequestContext
 from service.gateway.target_runner import TargetRunner
 from service.imaging.inspect import ImageLimits
-from service.imaging.result_store import LocalImageStore
+from service.imaging.local_results import LocalImageStore
 from service.imaging.signing import LinkSigner
 from service.routing.route import RoutePolicy
 

@@ -18,7 +18,7 @@ from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.single_flight import Flight, SingleFlight
 from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, parameters_of, scope_of, terms_of
 from service.gateway.outcome import CacheReport
-from service.gateway.record import Record
+from service.gateway.record import NOT_STORED, Record
 from service.governance.callers import Caller
 
 # About the one who asked, or the moment, rather than about what was asked for.
@@ -237,12 +237,15 @@ class _Work(Turn):
                 record.deployment,
                 record.quality,
                 record.background,
-                # What there is to say of the way this request was written is not about the result.
-                tuple(each for each in record.warnings if each not in (*record.request.warnings, *self.warnings)),
+                # Warnings about this request and this answer are not about the result.
+                tuple(each for each in record.warnings if each not in self._own_warnings(record)),
             )
         )
         self.report = replace(self.report, id=made.id)
         self._flight.land(made)
+
+    def _own_warnings(self, record: Record) -> tuple[str, ...]:
+        return (*record.request.warnings, *self.warnings, NOT_STORED)
 
     def failed(self, error: GatewayError, record: Record) -> None:
         if not record.images and error.kind not in _OWN_FAILURES:

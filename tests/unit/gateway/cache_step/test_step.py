@@ -47,6 +47,7 @@ from service.gateway.directory import Alias, Directory
 from service.gateway.events import CacheConsulted, Event, ImageCompleted, RequestEnded
 from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.outcome import Outcome
+from service.gateway.record import NOT_STORED
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.keys import CacheScope, VirtualKey, digest
@@ -96,6 +97,19 @@ class House:
         self.links = links(place / "results")
         self.events: list[Event] = []
         self.caching = self.make_caching(SETTINGS)
+
+    def files(self) -> list[str]:
+        """The names of the results that are stored to be linked to."""
+        return [file.name for file in (self.place / "results").iterdir()]
+
+    def break_results(self) -> None:
+        """Puts a file where the directory of results was."""
+        (self.place / "results").rmdir()
+        (self.place / "results").write_text("in the way")
+
+    def mend_results(self) -> None:
+        (self.place / "results").unlink()
+        (self.place / "results").mkdir()
 
     def make_caching(self, settings: CacheSettings) -> Caching:
         return Caching(self.cache, Fingerprints(self.pool, LIMITS), settings, self.clock)
@@ -210,11 +224,18 @@ class TestHits:
         made, found = await house.ask(gateway, asked), await house.ask(gateway, asked)
         first, second = (httpx.URL(outcome.images[0].url) for outcome in (made, found))
         assert first.path != second.path
-        await house.links._store.delete(first.path.rpartition("/")[2])
+        (house.place / "results" / first.path.rpartition("/")[2]).unlink()
         opened = await house.links.open(
             second.path.rpartition("/")[2], second.params["expires"], second.params["signature"]
         )
         assert pixel(b"".join([chunk async for chunk in opened.chunks])) == (255, 0, 0)
+
+    async def test_many_hits_are_links_to_one_file(self, house: House) -> None:
+        gateway = house.gateway(FakeBackend(makes(RED)))
+        asked = request(response_format=ResponseFormat.URL)
+        for _ in range(20):
+            await house.ask(gateway, asked)
+        assert len(house.files()) == 2
 
     async def test_links_and_inline_images_share_an_entry(self, house: House) -> None:
         backend = FakeBackend(makes(RED))
@@ -622,6 +643,26 @@ class TestAtOnce:
             await hasty
         assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
         assert pixel((await patient).images[0].data) == (0, 255, 0)
+
+
+class TestResultsNotStored:
+    async def test_a_result_that_cannot_be_stored_is_in_the_answer_with_a_warning(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        gateway = house.gateway(FakeBackend(makes(RED, GREEN)))
+        house.break_results()
+        asked = request(n=2, response_format=ResponseFormat.URL)
+        made = await house.ask(gateway, asked)
+        assert [(pixel(each.data), each.url) for each in made.images] == [((255, 0, 0), ""), ((0, 255, 0), "")]
+        assert made.warnings == (NOT_STORED,)
+        # One line for all of them, without a traceback.
+        (line,) = (record for record in caplog.records if record.name == "service.results")
+        assert line.exc_info is None
+
+        house.mend_results()
+        found = await house.ask(gateway, asked)
+        assert all(each.url for each in found.images)
+        assert found.warnings == ()
 
 
 class TestStoreAway:
