@@ -188,6 +188,7 @@ class CacheSettings(Settings):
     max_bytes: Bytes = 1024**3
     max_entries: Annotated[Whole, Field(ge=1, le=10_000_000)] = 100_000
     scope: Literal["key", "shared"] = "key"
+    similar_when_shared: bool = False
     direct_keys: bool = False
 
 
