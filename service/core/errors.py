@@ -29,8 +29,12 @@ class ErrorKind(Enum):
     TIMEOUT = "timeout"
     BAD_RESPONSE = "bad_response"
     MODEL_GONE = "model_gone"
+    # The target's share of the request's time ran out while others were still to be tried: nobody is to blame.
+    TIME_SHARE_USED = "time_share_used"
     # Ours.
     CANCELLED = "cancelled"
+    # This process lacks file descriptors, memory or ports: no provider is to blame.
+    OUT_OF_RESOURCES = "out_of_resources"
     INTERNAL = "internal"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import httpx
 
 from service.catalog.profile import Profile
@@ -44,6 +46,7 @@ class Executor:
         profile: Profile,
         *,
         deadline: float,
+        turn_ends: float = math.inf,
         record: Record,
         emit: Emit = _ignore,
         raw: bool = False,
@@ -58,26 +61,31 @@ class Executor:
 
         Args:
             deadline: The instant of the clock at which the caller stops waiting. No wait outlasts it.
+            turn_ends: The instant at which the target's share of that time ends.
             record: Takes every attempt. When this raises a GatewayError, the last one recorded has its kind.
             emit: Takes each image as soon as it is there.
             raw: Whether to capture what was sent and received.
 
         Raises:
             GatewayError: The call failed; images emitted before stay valid. A TIMEOUT with the code
-                ``deadline_exceeded`` is the caller's deadline, not the provider's fault.
+                ``deadline_exceeded`` is the caller's deadline, not the provider's fault, and so is TIME_SHARE_USED.
         """
-        conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, record)
+        conversation = Conversation(
+            self._client,
+            self._clock,
+            upstream,
+            call,
+            profile,
+            deadline=deadline,
+            turn_ends=turn_ends,
+            record=record,
+        )
+        settings = upstream.settings
         try:
             with conversation.recorded():
                 result = await conversation.result()
                 result = await downloaded(
-                    result,
-                    self._fetch,
-                    emit,
-                    clock=self._clock,
-                    deadline=deadline,
-                    backoff=upstream.settings.backoff,
-                    max_retries=upstream.settings.max_poll_failures,
+                    result, self._fetch, emit, clock=self._clock, left=conversation.time_left, policy=settings.retry
                 )
         finally:
             if conversation.stop is not None:

@@ -18,6 +18,7 @@ from service.core.calls import ProviderCall
 from service.core.values import Attempt, EncodedImage, ImageFormat, Size
 from service.providers.base import Credential, Endpoint
 from service.providers.registry import TRANSLATORS
+from service.routing.retry import RetryPolicy
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
@@ -89,7 +90,7 @@ class LiveExchange:
                 {**entry.options, **double.options, **(options or {})},
             ),
             Credentials([WeightedCredential(credential) for credential in _credentials(double)[:keys]]),
-            settings or ExchangeSettings(max_retries=0),
+            settings or ExchangeSettings(retry=RetryPolicy(max_retries=0)),
         )
         deadline = asyncio.get_running_loop().time() + 120
         profile = catalog.profile(entry, call.model)
