@@ -22,7 +22,7 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
 from service.providers.base import Credential, Endpoint
 from service.providers.http import HttpRequest, HttpResponse, JsonBody, Purpose
-from service.providers.wire import status_error
+from service.providers.wire import json_object, status_error
 from service.routing.retry import RetryPolicy
 from service.transport.client import open_client
 from service.transport.clock import Clock
@@ -233,7 +233,7 @@ class JobTranslator:
         del profile
         response = yield HttpRequest("POST", f"{endpoint.base_url}/jobs", body=JsonBody({"model": call.model}))
         while True:
-            said = json.loads(response.body)
+            said = json_object(response)
             if "refused" in said:
                 raise GatewayError(ErrorKind.CONTENT_REJECTED, said["refused"])
             if "failed" in said:

@@ -393,6 +393,24 @@ async def test_polling_ends_after_a_number_of_polls(serve, upstream, runs, waiti
     assert len(server.received) == 1 + 3
 
 
+async def test_a_target_s_share_of_the_time_ends_without_blame(serve, upstream, runs, behaviours, time):
+    server = await serve(behaviours.hang)
+    error = await runs.fails(upstream(server.url), turn_ends=time.now() + 0.2)
+    assert (error.kind, error.may_have_run) == (ErrorKind.TIME_SHARE_USED, True)
+
+
+async def test_work_left_because_the_share_of_the_time_is_used_up_is_stopped(
+    serve, upstream, runs, behaviours, waiting, time
+):
+    server = await serve()
+    again = waiting(server, cancel=f"{server.url}/jobs/1/cancel")
+    server.behaviours[:] = [again, again, behaviours.answer(200)]
+    error = await runs.fails(upstream(server.url), turn_ends=time.now() + 7.0)
+    await runs.executor.aclose()
+    assert error.kind is ErrorKind.TIME_SHARE_USED
+    assert server.received[-1].path == "/jobs/1/cancel"
+
+
 # Polls
 
 
@@ -453,6 +471,50 @@ async def test_a_poll_url_elsewhere_gets_no_request_and_no_key(serve, upstream, 
     assert elsewhere.received == []
     assert len(server.received) == 1
     assert time.waits == []
+
+
+GARBLED = [b"", b"null", b"[]", b"<html>busy</html>", b'{"wait', b'{"images": "', b"\xff\xfe\x00"]
+
+
+@pytest.mark.parametrize("body", GARBLED)
+async def test_an_answer_to_a_poll_that_makes_no_sense_is_asked_for_again(
+    serve, upstream, runs, behaviours, waiting, done, time, body
+):
+    server = await serve()
+    server.behaviours[:] = [waiting(server), behaviours.answer(200, body), waiting(server), done]
+    await runs(upstream(server.url, "main", "spare"))
+    assert [each.method for each in server.received] == ["POST", "GET", "GET", "GET"]
+    assert len({each.headers["authorization"] for each in server.received}) == 1
+    assert [each.outcome for each in runs.attempts] == ["success"]
+    # The second time only the backoff is waited for: the wire format's own wait is over.
+    assert time.waits == [5.0, 0.25, 5.0]
+
+
+async def test_answers_to_polls_that_keep_making_no_sense_are_given_up_and_the_work_is_stopped(
+    serve, upstream, runs, behaviours, waiting
+):
+    server = await serve()
+    server.behaviours[:] = [
+        waiting(server, cancel=f"{server.url}/jobs/1/cancel"),
+        *[behaviours.answer(200, b"<html>")] * 3,
+        behaviours.answer(200),
+    ]
+    error = await runs.fails(upstream(server.url, max_poll_failures=2))
+    await runs.executor.aclose()
+    assert (error.kind, error.may_have_run) == (ErrorKind.BAD_RESPONSE, True)
+    assert [(each.method, each.path) for each in server.received] == [
+        ("POST", "/jobs"),
+        *[("GET", "/jobs/1")] * 3,
+        ("PUT", "/jobs/1/cancel"),
+    ]
+
+
+async def test_an_answer_to_the_start_of_work_that_makes_no_sense_is_not_asked_for_again(
+    serve, upstream, runs, behaviours
+):
+    server = await serve(behaviours.answer(200, b"<html>"))
+    assert (await runs.fails(upstream(server.url))).may_have_run
+    assert len(server.received) == 1
 
 
 # Going away
@@ -616,6 +678,40 @@ async def test_a_download_that_hangs_ends_with_the_deadline(serve, upstream, run
     server = await serve(done)
     error = await runs.fails(upstream(server.url), seconds=0.3)
     assert (error.kind, error.code) == (ErrorKind.TIMEOUT, DEADLINE_EXCEEDED)
+
+
+async def test_a_dead_link_is_tried_twice(serve, upstream, runs, done):
+    tried = []
+
+    async def fetch(url):
+        tried.append(url)
+        raise GatewayError(ErrorKind.BAD_RESPONSE, "The link has expired.")
+
+    runs.download = fetch
+    server = await serve(done)
+    await runs.fails(upstream(server.url))
+    assert len(tried) == 2
+
+
+async def test_a_download_that_drips_ends_with_the_attempt_s_time(serve, upstream, runs, done):
+    async def fetch(url):
+        await asyncio.Event().wait()
+
+    runs.download = fetch
+    server = await serve(done)
+    error = await runs.fails(upstream(server.url, attempt_timeout_s=0.3))
+    assert (error.kind, error.code, error.may_have_run) == (ErrorKind.TIMEOUT, "", True)
+
+
+async def test_downloads_have_the_time_that_polling_left(serve, upstream, runs, waiting, done, time):
+    async def fetch(url):
+        raise GatewayError(ErrorKind.UNAVAILABLE, "not there yet")
+
+    runs.download = fetch
+    server = await serve()
+    server.behaviours[:] = [waiting(server), done]
+    await runs.fails(upstream(server.url, attempt_timeout_s=6.0))
+    assert time.waits == [5.0, 0.25, 0.5]
 
 
 async def test_cancelling_a_call_cancels_its_downloads(serve, upstream, runs, done):
