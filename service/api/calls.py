@@ -20,7 +20,6 @@ from service.api.status import STATUS, internal_error, short_message, trailers
 from service.core.errors import ErrorKind, GatewayError, invalid
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.rates import LIMIT_HEADER
-from service.routing.rules import DEADLINE_EXCEEDED
 
 access_log = logging.getLogger("service.access")
 _error_log = logging.getLogger("service.error")
@@ -274,16 +273,12 @@ def _timeout_s(text: str | None) -> float | None:
 def told(caught: Exception, call: Call) -> GatewayError:
     """What the caller is told of an exception. A bug goes to the log with everything, to the caller with its id."""
     if isinstance(caught, TimeoutError):
-        return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request ran out.")
-    if isinstance(caught, GatewayError) and caught.code == DEADLINE_EXCEEDED:
-        # That code tells layers below whose timer it was; to callers a timeout is a timeout.
-        return GatewayError(ErrorKind.TIMEOUT, caught.message)
+        return GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The time allowed for this request ran out.")
     if isinstance(caught, GatewayError) and caught.kind is not ErrorKind.INTERNAL:
         return caught
     _error_log.error("a bug, request %s", call.id, exc_info=caught)
-    error = internal_error(call.id)
-    error.code = caught.code if isinstance(caught, GatewayError) else ""
-    return error
+    code = caught.code if isinstance(caught, GatewayError) else ""
+    return internal_error(call.id).replaced(code=code)
 
 
 async def _next(messages: AsyncGenerator[Response, None], deadline: float) -> Response | None:

@@ -25,7 +25,6 @@ from service.governance.callers import ANYBODY, Caller
 from service.governance.rates import Standing
 from service.imaging.inspect import ImageLimits, inspect
 from service.routing.route import Route, RoutePolicy, Try
-from service.routing.rules import DEADLINE_EXCEEDED
 
 # Seconds between the end of the backends' time and the end of the request's.
 _CLOSING_S = 0.05
@@ -92,7 +91,7 @@ class Gateway:
             emit: Takes what happens, as it happens; each image is emitted as soon as it is there.
 
         Raises:
-            GatewayError: Nothing could be made; TIMEOUT ``deadline_exceeded``, listing what was tried, when the time
+            GatewayError: Nothing could be made; DEADLINE_EXCEEDED, listing what was tried, when the time
                 ran out. What there is when only some of the images could be made is returned with a warning.
         """
         started = time.monotonic()
@@ -114,10 +113,10 @@ class Gateway:
             if not patience.expired():
                 raise
             record.ran_out_of_time()
-            error = GatewayError(ErrorKind.TIMEOUT, "The request's time ran out.", code=DEADLINE_EXCEEDED)
+            error = GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The request's time ran out.")
             _tell_failure(record, error, None, emit)
         if error is not None:
-            record.cut_short = error.code == DEADLINE_EXCEEDED
+            record.cut_short = error.kind is ErrorKind.DEADLINE_EXCEEDED
             error = _explained(error, record)
             if record.made_by is None:
                 raise error
@@ -239,9 +238,7 @@ def _for_backends(deadline: float) -> float:
 
 def _explained(error: GatewayError, record: Record) -> GatewayError:
     """The error, or, where time ran out, one that lists what the time was spent on."""
-    if error.code != DEADLINE_EXCEEDED:
+    if error.kind is not ErrorKind.DEADLINE_EXCEEDED:
         return error
     spent = f"Tried: {record.tried()}." if record.attempts else "No provider had been asked yet."
-    return GatewayError(
-        ErrorKind.TIMEOUT, f"The time allowed for this request ran out. {spent}", code=DEADLINE_EXCEEDED
-    )
+    return GatewayError(ErrorKind.DEADLINE_EXCEEDED, f"The time allowed for this request ran out. {spent}")

@@ -138,7 +138,7 @@ class Record:
 
     def ran_out_of_time(self) -> None:
         """Notes that the current target's attempts which were stopped were stopped because time ran out."""
-        stopped, late = ErrorKind.CANCELLED.value, ErrorKind.TIMEOUT.value
+        stopped, late = ErrorKind.CANCELLED.value, ErrorKind.DEADLINE_EXCEEDED.value
         own = self.attempts[self._attempts_before :]
         self.attempts[self._attempts_before :] = [
             dataclasses.replace(attempt, outcome=late) if attempt.outcome == stopped else attempt for attempt in own

@@ -103,7 +103,7 @@ class BedrockStability:
             kind = ErrorKind.MODEL_GONE
         failure = wire.status_error(response, said, kind=kind)
         if exception == "ModelErrorException":
-            failure.may_have_run = True  # 424, but the model did begin.
+            return failure.replaced(may_have_run=True)  # 424, but the model did begin.
         return failure
 
 

@@ -72,7 +72,7 @@ class FalImages:
         failure = wire.status_error(response, said, kind=kind)
         if failure.kind is ErrorKind.UNAVAILABLE and error_type:
             # fal bills no request that ends in a 5xx of its own; one without a type may come from a proxy.
-            failure.may_have_run = False
+            return failure.replaced(may_have_run=False)
         return failure
 
 

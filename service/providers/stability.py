@@ -70,7 +70,7 @@ class StabilityImages:
             kind = ErrorKind.CONTENT_REJECTED  # It comes with 403, which would otherwise put the blame on the key.
         failure = wire.status_error(response, said or (name if isinstance(name, str) else ""), kind=kind)
         if failure.kind is ErrorKind.RATE_LIMITED and failure.retry_after_s is None:
-            failure.retry_after_s = _timed_out_for(said)
+            return failure.replaced(retry_after_s=_timed_out_for(said))
         return failure
 
 

@@ -20,14 +20,6 @@ def with_retry_hint(error: GatewayError, seconds: float = 0.0) -> GatewayError:
     lacks_one = error.retry_after_s is None and error.kind in _TEMPORARY
     if not lacks_one or (error.may_have_run and error.kind is not ErrorKind.RATE_LIMITED):
         return error
-    hinted = GatewayError(
-        error.kind,
-        error.message,
-        code=error.code,
-        param=error.param,
-        retry_after_s=max(_SHORTEST_HINT_S, seconds),
-        upstream_status=error.upstream_status,
-        may_have_run=error.may_have_run,
-    )
+    hinted = error.replaced(retry_after_s=max(_SHORTEST_HINT_S, seconds))
     hinted.__cause__ = error.__cause__
     return hinted

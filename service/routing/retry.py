@@ -40,15 +40,17 @@ the end of the target's share of it (TIME_SHARE_USED), the provider's own limit 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from types import MappingProxyType
 from typing import Self
 
 from service.core.errors import ErrorKind, GatewayError
 from service.routing.backoff import Backoff
 from service.routing.hints import with_retry_hint
 from service.routing.keys import KeyRing
-from service.routing.rules import DEADLINE_EXCEEDED, RULES, RetrySame
+from service.routing.rules import RULES, RetrySame
 
 # Timers may end a moment early; a key must not be at rest any more when its rest has been waited for.
 _TIMER_SLACK_S = 0.002
@@ -146,18 +148,20 @@ class TimeLeft:
 
     seconds: float
     then: ErrorKind
-    code: str = ""
 
     def error(self, *, may_have_run: bool) -> GatewayError:
         """The failure of an attempt that reached this end."""
-        return GatewayError(self.then, _OUT_OF_TIME[self.then, self.code], code=self.code, may_have_run=may_have_run)
+        return GatewayError(self.then, OUT_OF_TIME[self.then], may_have_run=may_have_run)
 
 
-_OUT_OF_TIME = {
-    (ErrorKind.TIMEOUT, ""): "The provider did not answer in time.",
-    (ErrorKind.TIMEOUT, DEADLINE_EXCEEDED): "The request's time ran out before the provider answered.",
-    (ErrorKind.TIME_SHARE_USED, ""): "The provider did not answer within its share of the request's time.",
-}
+OUT_OF_TIME: Mapping[ErrorKind, str] = MappingProxyType(
+    {
+        ErrorKind.TIMEOUT: "The provider did not answer in time.",
+        ErrorKind.DEADLINE_EXCEEDED: "The request's time ran out before the provider answered.",
+        ErrorKind.TIME_SHARE_USED: "The provider did not answer within its share of the request's time.",
+    }
+)
+"""The kinds of failure that an attempt ends with for want of time, and how each is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +261,7 @@ class RetryState:
     def time_left(self, now: float) -> TimeLeft:
         """Until when the current attempt may go on, and what ends it."""
         ends = (
-            TimeLeft(self.deadline - now, ErrorKind.TIMEOUT, DEADLINE_EXCEEDED),
+            TimeLeft(self.deadline - now, ErrorKind.DEADLINE_EXCEEDED),
             TimeLeft(self.turn_ends - now, ErrorKind.TIME_SHARE_USED),
             TimeLeft(self.began + self.policy.attempt_timeout_s - now, ErrorKind.TIMEOUT),
         )

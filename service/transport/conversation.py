@@ -15,7 +15,7 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt
 from service.providers.base import Credential, Exchange
 from service.providers.http import HttpRequest, HttpResponse, Purpose
-from service.routing.retry import Again, GiveUp, Repeat, RetryState, TimeLeft
+from service.routing.retry import OUT_OF_TIME, Again, GiveUp, Repeat, RetryState, TimeLeft
 from service.transport.capture import captured_request, captured_response
 from service.transport.clock import Clock
 from service.transport.dialogue import Dialogue
@@ -191,7 +191,7 @@ class Conversation:
 
     def _failed_attempt(self, error: GatewayError) -> Attempt:
         status = error.upstream_status
-        if status is None and error.kind not in (ErrorKind.TIMEOUT, ErrorKind.TIME_SHARE_USED):
+        if status is None and error.kind not in OUT_OF_TIME:
             # The answer that the failure was read from: a 200 of no use, for example.
             status = self._status
         return self._attempt(error.kind.value, status)

@@ -67,8 +67,8 @@ class Executor:
             raw: Whether to capture what was sent and received.
 
         Raises:
-            GatewayError: The call failed; images emitted before stay valid. A TIMEOUT with the code
-                ``deadline_exceeded`` is the caller's deadline, not the provider's fault, and so is TIME_SHARE_USED.
+            GatewayError: The call failed; images emitted before stay valid. DEADLINE_EXCEEDED and TIME_SHARE_USED
+                are not the provider's fault.
         """
         conversation = Conversation(
             self._client,

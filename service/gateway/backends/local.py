@@ -22,7 +22,6 @@ from service.gateway.backends.base import CallContext, CallReport
 from service.imaging.decode import decode, flatten
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
-from service.routing.rules import DEADLINE_EXCEEDED
 
 _log = logging.getLogger("service.engine")
 
@@ -70,9 +69,9 @@ class LocalBackend:
             if not patience.expired():
                 context.record(_attempt(call, started, ErrorKind.INTERNAL.value))
                 raise
-            context.record(_attempt(call, started, ErrorKind.TIMEOUT.value))
+            context.record(_attempt(call, started, ErrorKind.DEADLINE_EXCEEDED.value))
             message = "The request's time ran out before the variations were made."
-            raise GatewayError(ErrorKind.TIMEOUT, message, code=DEADLINE_EXCEEDED) from late
+            raise GatewayError(ErrorKind.DEADLINE_EXCEEDED, message) from late
         except BaseException as error:
             context.record(_attempt(call, started, _outcome(error)))
             raise

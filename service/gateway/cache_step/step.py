@@ -22,7 +22,15 @@ from service.gateway.record import Record
 from service.governance.callers import Caller
 
 # About the one who asked, or the moment, rather than about what was asked for.
-_OWN_FAILURES: Final = frozenset({ErrorKind.TIMEOUT, ErrorKind.CANCELLED, ErrorKind.INTERNAL, ErrorKind.UPSTREAM_AUTH})
+_OWN_FAILURES: Final = frozenset(
+    {
+        ErrorKind.TIMEOUT,
+        ErrorKind.DEADLINE_EXCEEDED,
+        ErrorKind.CANCELLED,
+        ErrorKind.INTERNAL,
+        ErrorKind.UPSTREAM_AUTH,
+    }
+)
 
 
 class Turn:
@@ -160,7 +168,8 @@ class Caching:
         while (flight := self._flights.under_way(query.direct)) is not None:
             landed = await flight.landed()
             if isinstance(landed, GatewayError):
-                raise _again(landed)
+                # This request asked nothing of a provider.
+                raise landed.replaced(may_have_run=False)
             if landed is not None and _is_welcome(landed, query):
                 return landed
             await flight.over()
@@ -228,16 +237,3 @@ def _is_welcome(hit: Hit, query: Query) -> bool:
     if hit.hit_type is HitType.DIRECT:
         return True
     return Lookup.SEMANTIC in query.lookup and hit.similarity >= query.threshold
-
-
-def _again(error: GatewayError) -> GatewayError:
-    """The same failure, to be raised for another request."""
-    return GatewayError(
-        error.kind,
-        error.message,
-        code=error.code,
-        param=error.param,
-        retry_after_s=error.retry_after_s,
-        upstream_status=error.upstream_status,
-        may_have_run=False,
-    )

@@ -220,7 +220,7 @@ class TestMoney:
     ) -> None:
         gateway = gateway_of(provider("a", FakeBackend(Hangs()), profile))
         error = await refusal(gateway, request(), seen(self.CALLER, seconds=0.2))
-        assert error.kind is ErrorKind.TIMEOUT
+        assert error.kind is ErrorKind.DEADLINE_EXCEEDED
         assert await spent(store) == cents * _CENT
 
     async def test_of_the_images_that_nobody_waited_for_may_be_billed_too(

@@ -82,7 +82,7 @@ def test_what_time_stopped_ran_out_of_time() -> None:
     kept.begin(0, Target("a", "m"))
     kept.attempts += [Attempt("a", "m", "k", 1, "success"), Attempt("a", "m", "k", 2, "cancelled")]
     kept.ran_out_of_time()
-    assert kept.tried() == "a/m (success), a/m (timeout)"
+    assert kept.tried() == "a/m (success), a/m (deadline_exceeded)"
 
 
 def test_a_target_that_recorded_nothing_ran_out_of_time_too() -> None:
@@ -92,7 +92,7 @@ def test_a_target_that_recorded_nothing_ran_out_of_time_too() -> None:
     kept.attempts.append(Attempt("a", "m", "k", 1, "cancelled"))
     kept.begin(1, Target("b", "m"))
     kept.ran_out_of_time()
-    assert kept.tried() == "a/m (cancelled), b/m (timeout)"
+    assert kept.tried() == "a/m (cancelled), b/m (deadline_exceeded)"
 
 
 def test_a_list_of_attempts_says_each_thing_once() -> None:

@@ -520,7 +520,7 @@ class TestAtOnce:
         await waits.begun.wait()
         with pytest.raises(GatewayError) as caught:
             await house.ask(gateway, seconds=0.05)
-        assert caught.value.kind is ErrorKind.TIMEOUT
+        assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
         waits.go.set()
         assert len((await first).images) == 1
 
@@ -561,7 +561,7 @@ class TestAtOnce:
         patient = started(house.ask(gateway))
         with pytest.raises(GatewayError) as caught:
             await hasty
-        assert caught.value.kind is ErrorKind.TIMEOUT
+        assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
         assert pixel((await patient).images[0].data) == (0, 255, 0)
 
 
