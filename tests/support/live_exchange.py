@@ -24,6 +24,7 @@ from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import SystemResolver
 from service.transport.upstream import ExchangeSettings, Outcome, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
@@ -119,7 +120,7 @@ def _credentials(double: VendorDouble) -> list[Credential]:
 async def open_exchange(server: DoublesServer) -> AsyncIterator[LiveExchange]:
     """An executor for one test; nothing that it opens outlives the block."""
     # Nothing here speaks TLS, and to load the public authorities for every test takes its time.
-    fetcher = ImageFetcher(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    fetcher = ImageFetcher(resolver=SystemResolver(), ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     policy = FetchPolicy(allowed_origins=frozenset({server.url}))
     waits: list[float] = []
 

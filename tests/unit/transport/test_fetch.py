@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from service.core.errors import ErrorKind, GatewayError
-from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher, resolve
+from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import HostileNameResolver
 
 BODY = b"\x89PNG\r\n\x1a\n and the rest"
 Answer = Callable[[bytes], bytes]
@@ -134,7 +135,7 @@ class TestAddresses:
 
     @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.0.0.1", "localhost."])
     async def test_other_spellings_of_loopback_are_refused(self, host: str) -> None:
-        assert "public address" in (await refusal(f"https://{host}/", resolver=resolve)).message
+        assert "public address" in (await refusal(f"https://{host}/", resolver=HostileNameResolver())).message
 
     async def test_one_private_address_among_public_ones_is_refused(self) -> None:
         async def both(host: str, port: int) -> list[str]:
