@@ -291,7 +291,7 @@ def _out_of_resources(noun: str) -> GatewayError:
 
 
 def _port(url: httpx.URL) -> int:
-    return url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+    return _DEFAULT_PORTS.get(url.scheme, 0) if url.port is None else url.port
 
 
 def _origin(url: httpx.URL) -> str:
