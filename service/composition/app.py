@@ -19,17 +19,14 @@ from grpc_reflection.v1alpha import reflection
 from service import engine
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
-from service.api.servicers import (
-    ImageFileServicer,
-    ImageVariationFormServicer,
-    ImageVariationServicer,
-    ModelServicer,
-    Variations,
-)
+from service.api.image_file_servicer import ImageFileServicer
+from service.api.model_servicer import ModelServicer
 from service.api.unread import add_servicer
+from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
+from service.api.variations import Variations
 from service.composition import logs, memory
 from service.composition.cache import opened_cache
-from service.composition.directory import make_directory, sunset_warnings
+from service.composition.directory import make_directory, model_warnings
 from service.composition.governance import opened_governance
 from service.composition.results import open_results, sweeping
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
@@ -98,10 +95,11 @@ async def running(config: Config) -> AsyncIterator[int]:
         transport = await stack.enter_async_context(opened_transport(config))
 
         directory = make_directory(config, local, transport.executor)
-        warnings = sunset_warnings(directory, datetime.now(UTC).date())
+        limitations = () if engine.availability() else engine.limitations()
+        warnings = model_warnings(directory, datetime.now(UTC).date(), limitations)
         for target, sentences in warnings.items():
             log.warning(
-                "a model is about to end, or has ended",
+                "there is something to know about a model",
                 extra={"fields": {"model": str(target), "warnings": list(sentences)}},
             )
         for warning in config.warnings:

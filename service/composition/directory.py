@@ -90,8 +90,19 @@ def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:
     return aliases.get(default_route) or Alias((WeightedTarget(_target(default_route)),))
 
 
+def model_warnings(
+    directory: Directory, today: date, engine_limitations: Sequence[str] = ()
+) -> Mapping[Target, Sequence[str]]:
+    """Sentences about models for ListModels and the log: their end, and the parts that the embedded engine lacks."""
+    warnings = dict(sunset_warnings(directory, today))
+    local = directory.providers.get(EMBEDDED_PROVIDER)
+    if local is not None and engine_limitations:
+        warnings |= {Target(EMBEDDED_PROVIDER, model): tuple(engine_limitations) for model in local.profiles}
+    return warnings
+
+
 def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
-    """What to tell of models that their provider no longer serves, or is about to stop serving."""
+    """Sentences about models that their provider no longer serves, or is about to stop serving."""
     return {
         Target(provider.name, model): (
             f"{provider.name} no longer serves {model} since {profile.sunset}."

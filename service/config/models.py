@@ -201,7 +201,7 @@ class AliasTarget(Settings):
         return target
 
 
-class Alias(Settings):
+class AliasSettings(Settings):
     """What a name stands for: targets that are tried in ``order``, or in an order drawn by weight."""
 
     targets: Annotated[tuple[AliasTarget, ...], Field(min_length=1, max_length=MOST_TARGETS)]
@@ -240,7 +240,7 @@ class Config(Settings):
     listen: ListenSettings = ListenSettings()
     limits: LimitSettings = LimitSettings()
     default_route: Annotated[str, Field(min_length=1, max_length=256)] = "local/vary"
-    aliases: Frozen[str, Alias] = Field(default_factory=empty)
+    aliases: Frozen[str, AliasSettings] = Field(default_factory=empty)
     default_prompt: Annotated[str, Field(min_length=1, max_length=32_000)] = DEFAULT_PROMPT
     fall_back_when_rejected: bool = False
     providers: Frozen[ProviderName, ProviderSettings] = Field(default_factory=empty)

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 from service.catalog.profile import Profile
-from service.core.calls import CallResult, ProviderCall
+from service.core.calls import AttemptEnded, CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt
+from service.core.values import SUCCESS, Attempt
 from service.providers.base import Credential, Exchange
 from service.providers.http import HttpRequest, HttpResponse, Purpose
 from service.routing.retry import OUT_OF_TIME, Again, GiveUp, Repeat, RetryState, TimeLeft
@@ -20,7 +20,7 @@ from service.transport.capture import captured_request, captured_response
 from service.transport.clock import Clock
 from service.transport.dialogue import Dialogue
 from service.transport.send import require_trusted, send, signed_request
-from service.transport.upstream import Record, Upstream
+from service.transport.upstream import Emit, Upstream
 
 
 class Conversation:
@@ -43,14 +43,14 @@ class Conversation:
         *,
         deadline: float,
         turn_ends: float,
-        record: Record,
+        emit: Emit,
     ) -> None:
         self._client = client
         self._clock = clock
         self._upstream = upstream
         self._call = call
         self._profile = profile
-        self._record = record
+        self._emit = emit
         self._state = RetryState(
             upstream.settings.retry,
             call.model,
@@ -75,15 +75,15 @@ class Conversation:
         try:
             yield
         except GatewayError as error:
-            self._record(self._failed_attempt(error))
+            self._emit(AttemptEnded(self._failed_attempt(error)))
             raise
         except asyncio.CancelledError:
-            self._record(self._attempt(ErrorKind.CANCELLED.value))
+            self._emit(AttemptEnded(self._attempt(ErrorKind.CANCELLED.value)))
             raise
         except Exception as bug:
-            self._record(self._attempt(ErrorKind.INTERNAL.value))
+            self._emit(AttemptEnded(self._attempt(ErrorKind.INTERNAL.value)))
             raise GatewayError(ErrorKind.INTERNAL, "The call to the provider failed unexpectedly.") from bug
-        self._record(self._attempt("success", self._status))
+        self._emit(AttemptEnded(self._attempt(SUCCESS, self._status)))
 
     async def result(self) -> CallResult:
         """Converses until the provider has made the images.
@@ -180,7 +180,7 @@ class Conversation:
         if isinstance(decision, GiveUp):
             raise decision.error
         if decision.ends_attempt:
-            self._record(self._failed_attempt(error))
+            self._emit(AttemptEnded(self._failed_attempt(error)))
         self._state = decision.state
         if decision.wait > 0:
             await self._clock.sleep(decision.wait)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service.concurrency.tasks import started
-from service.core.calls import CallResult, ProducedImage
+from service.core.calls import CallResult, ImageProduced, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.routing.retry import DownloadState, RetryPolicy, TimeLeft
 from service.transport.clock import Clock
@@ -33,14 +33,14 @@ async def downloaded(
         if not image.data:
             data = await _fetched(image.url, fetch, clock, left, policy)
             image = replace(image, data=data, url="")
-        emit(position, image)
+        emit(ImageProduced(position, image))
         return image
 
     if not result.images:
         raise GatewayError(ErrorKind.BAD_RESPONSE, "The provider's answer holds no image.")
     if all(image.data for image in result.images):
         for position, image in enumerate(result.images):
-            emit(position, image)
+            emit(ImageProduced(position, image))
         return result
     tasks = [started(complete(position, image)) for position, image in enumerate(result.images)]
     try:

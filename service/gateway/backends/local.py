@@ -15,9 +15,9 @@ from service import engine
 from service.catalog.profile import Profile
 from service.concurrency.pools import WorkerPool
 from service.concurrency.tasks import all_of
-from service.core.calls import CallResult, ProducedImage, ProviderCall
+from service.core.calls import AttemptEnded, CallResult, ImageProduced, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, ImageFormat, Size
+from service.core.values import SUCCESS, Attempt, ImageFormat, Size
 from service.gateway.backends.base import CallContext, CallReport
 from service.imaging.decode import decode, flatten
 from service.imaging.encode import encode_array
@@ -67,17 +67,17 @@ class LocalBackend:
                 report = await self._make(call, context)
         except TimeoutError as late:
             if not patience.expired():
-                context.record(_attempt(call, started, ErrorKind.INTERNAL.value))
+                context.emit(_ended(call, started, ErrorKind.INTERNAL.value))
                 raise
             by_deadline = context.deadline <= context.turn_ends
             kind = ErrorKind.DEADLINE_EXCEEDED if by_deadline else ErrorKind.TIME_SHARE_USED
-            context.record(_attempt(call, started, kind.value))
+            context.emit(_ended(call, started, kind.value))
             whose = "The request's time" if by_deadline else "The engine's share of the request's time"
             raise GatewayError(kind, f"{whose} ran out before the variations were made.") from late
         except BaseException as error:
-            context.record(_attempt(call, started, _outcome(error)))
+            context.emit(_ended(call, started, _outcome(error)))
             raise
-        context.record(_attempt(call, started, "success"))
+        context.emit(_ended(call, started, SUCCESS))
         return report
 
     async def _make(self, call: ProviderCall, context: CallContext) -> CallReport:
@@ -105,7 +105,7 @@ class LocalBackend:
 
             async def one(index: int) -> ProducedImage:
                 image = await self._pool.run(lambda: make(index))
-                context.emit(index, image)
+                context.emit(ImageProduced(index, image))
                 return image
 
             made = await all_of(one(index) for index in range(call.n))
@@ -134,14 +134,15 @@ def _allow_flip(call: ProviderCall) -> bool:
     return value
 
 
-def _attempt(call: ProviderCall, started: float, outcome: str) -> Attempt:
-    return Attempt(
+def _ended(call: ProviderCall, started: float, outcome: str) -> AttemptEnded:
+    attempt = Attempt(
         provider="local",
         model=call.model,
         key="",
         latency_ms=round((time.monotonic() - started) * 1000),
         outcome=outcome,
     )
+    return AttemptEnded(attempt)
 
 
 def _outcome(error: BaseException) -> str:

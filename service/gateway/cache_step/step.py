@@ -16,7 +16,7 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.single_flight import Flight, SingleFlight
-from service.gateway.cache_step.terms import CacheSettings, CacheWishes, parameters_of, scope_of
+from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, parameters_of, scope_of
 from service.gateway.outcome import CacheReport
 from service.gateway.record import Record
 from service.governance.callers import Caller
@@ -86,7 +86,7 @@ class Caching:
         route: Sequence[str],
         targets: Sequence[Target],
         caller: Caller,
-        wishes: CacheWishes,
+        wishes: CacheDirectives,
     ) -> AsyncIterator[Turn | None]:
         """Around the work on a request. None: the cache has no part in it.
 
@@ -143,7 +143,7 @@ class Caching:
         route: Sequence[str],
         targets: Sequence[Target],
         caller: Caller,
-        wishes: CacheWishes,
+        wishes: CacheDirectives,
     ) -> _Place | None:
         scope = scope_of(caller, self._settings)
         if scope is None or wishes.no_store:

@@ -18,18 +18,17 @@ from imagevariations.v1 import (
     model_service_pb2,
 )
 
-from service.api.calls import Calls, CallSettings, access_log
-from service.api.servicers import (
-    ImageFileServicer,
-    ImageVariationFormServicer,
-    ImageVariationServicer,
-    ModelServicer,
-    Variations,
-)
+from service.api.calls import Calls, CallSettings
+from service.api.image_file_servicer import ImageFileServicer
+from service.api.log_line import access_log
+from service.api.model_servicer import ModelServicer
 from service.api.unread import add_servicer
+from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
+from service.api.variations import Variations
 from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
 from service.governance.callers import Caller, CallerKind
+from service.governance.gate import Gate
 from service.governance.rates import Standing
 
 SERVICES = (
@@ -42,8 +41,11 @@ SERVICES = (
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
 
 
-class _Gate:
+class _Gate(Gate):
     """Takes every credential for a provider's own key."""
+
+    def __init__(self) -> None:
+        pass
 
     async def identify(self, credential: str) -> Caller:
         return Caller(CallerKind.DIRECT, direct_key=credential)

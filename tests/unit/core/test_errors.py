@@ -26,6 +26,12 @@ def test_a_changed_copy_keeps_everything_else() -> None:
     assert error.code == "c"
 
 
+def test_a_changed_copy_keeps_the_cause_for_the_log() -> None:
+    error = GatewayError(ErrorKind.INTERNAL, "a bug")
+    error.__cause__ = KeyError("choices")
+    assert error.replaced(attempts=()).__cause__ is error.__cause__
+
+
 def test_it_can_still_be_raised_through_what_touches_exceptions() -> None:
     """Context managers set ``__traceback__`` and ``__context__`` of what passes through them."""
 
@@ -34,9 +40,14 @@ def test_it_can_still_be_raised_through_what_touches_exceptions() -> None:
         yield
 
     error = GatewayError(ErrorKind.INTERNAL, "a bug")
-    with pytest.raises(GatewayError) as caught, contextlib.ExitStack() as stack:
-        stack.enter_context(passing())
-        stack.callback(lambda: None)
-        raise error from KeyError("choices")
+
+    def fail() -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(passing())
+            stack.callback(lambda: None)
+            raise error from KeyError("choices")
+
+    with pytest.raises(GatewayError) as caught:
+        fail()
     assert caught.value is error
     assert isinstance(error.__cause__, KeyError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fake_backends import FakeBackend, directory, makes, png, provider, recorded, surroundings
+from fake_backends import FakeBackend, directory, makes, png, provider, recorded, request_context
 
 from service.concurrency.tasks import ended, started
 from service.core.calls import ProviderCall
@@ -42,7 +42,7 @@ async def gives_up(call: ProviderCall, context: CallContext) -> CallReport:
 async def test_the_fallback_makes_the_images(gateway_over: MakeGateway) -> None:
     first, second = FakeBackend(gives_up), FakeBackend(makes())
     gateway = gateway_over(directory(provider("a", first), provider("b", second)))
-    made = await gateway.create(request("b/m"), surroundings(0.5))
+    made = await gateway.create(request("b/m"), request_context(0.5))
     assert made.fallback_index == 1
     assert [attempt.outcome for attempt in made.attempts] == ["time_share_used", "success"]
     assert first.contexts[0].turn_ends < first.contexts[0].deadline < second.contexts[0].turn_ends
@@ -51,7 +51,7 @@ async def test_the_fallback_makes_the_images(gateway_over: MakeGateway) -> None:
 async def test_no_time_is_kept_for_a_fallback_without_a_key(gateway_over: MakeGateway) -> None:
     first, second = FakeBackend(makes()), FakeBackend(unavailable=NO_KEY)
     gateway = gateway_over(directory(provider("a", first), provider("b", second)))
-    await gateway.create(request("b/m"), surroundings())
+    await gateway.create(request("b/m"), request_context())
     assert first.contexts[0].turn_ends > first.contexts[0].deadline
 
 
@@ -65,9 +65,9 @@ async def test_waiting_for_a_place_at_a_busy_provider_ends_with_the_turn(gateway
 
     first, second = FakeBackend(occupies), FakeBackend(makes())
     gateway = gateway_over(directory(provider("a", first, concurrency=1), provider("b", second)))
-    other = started(gateway.create(request(), surroundings()))
+    other = started(gateway.create(request(), request_context()))
     await begun.wait()
-    made = await gateway.create(request("b/m"), surroundings(0.5))
+    made = await gateway.create(request("b/m"), request_context(0.5))
     assert made.fallback_index == 1
     assert len(first.calls) == 1
     await ended([other])

@@ -8,7 +8,7 @@ import pytest
 
 from service.catalog.profile import Profile
 from service.concurrency.tasks import started
-from service.core.calls import CallResult, ProducedImage
+from service.core.calls import CallResult, ImageProduced, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt
 from service.providers.base import Credential
@@ -97,9 +97,10 @@ async def test_each_image_is_emitted_as_soon_as_it_is_there(serve, upstream, run
 
     emitted = []
 
-    def emit(position, image):
-        emitted.append((position, image.data))
-        second_first.set()
+    def emit(event):
+        if isinstance(event, ImageProduced):
+            emitted.append((event.position, event.image.data))
+            second_first.set()
 
     runs.download = fetch
     server = await serve(behaviours.answer(200, {"images": ["slow", "fast"]}))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_backends import LIMITS, pixel, png
+from heard import Heard
 
 from service import engine
 from service.catalog.profile import Profile
@@ -18,7 +19,7 @@ from service.concurrency.pools import WorkerPool
 from service.concurrency.tasks import started
 from service.core.calls import ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, EncodedImage, ImageFormat, Size
+from service.core.values import EncodedImage, ImageFormat, Size
 from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.backends.local import LocalBackend
 
@@ -31,18 +32,21 @@ class Calling:
 
     def __init__(self, backend: LocalBackend) -> None:
         self._backend = backend
-        self.images: dict[int, ProducedImage] = {}
-        self.attempts: list[Attempt] = []
+        self.heard = Heard()
 
     async def vary(self, *, seconds: float = 60.0, **changes: Any) -> CallReport:
         call = ProviderCall(**{"model": "vary", "image": SOURCE, "size": Size(64, 64), "seed": 1, **changes})
         deadline = asyncio.get_running_loop().time() + seconds
-        context = CallContext(deadline, self.images.__setitem__, self.attempts.append)
+        context = CallContext(deadline, self.heard)
         return await self._backend.vary(call, Profile(), context)
 
     @property
     def outcomes(self) -> list[str]:
-        return [attempt.outcome for attempt in self.attempts]
+        return self.heard.outcomes
+
+    @property
+    def images(self) -> dict[int, ProducedImage]:
+        return self.heard.images
 
 
 @pytest.fixture
