@@ -71,7 +71,7 @@ STATUS: Mapping[ErrorKind, Row] = {
 
 
 # Failures that pass by themselves. The others would meet the same request again.
-_PASSING = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE})
+_PASSING = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE, ErrorKind.OUT_OF_RESOURCES})
 
 
 def internal_error(request_id: str) -> GatewayError:

@@ -287,7 +287,7 @@ def _network_fault(error: Exception) -> str:
 def _out_of_resources(noun: str) -> GatewayError:
     fault_log.tell(noun)
     message = f"This service has run out of {noun}, so that the image could not be fetched."
-    return GatewayError(ErrorKind.OUT_OF_RESOURCES, message, may_have_run=False)
+    return GatewayError(ErrorKind.OUT_OF_RESOURCES, message, retry_after_s=1.0, may_have_run=False)
 
 
 def _port(url: httpx.URL) -> int:
