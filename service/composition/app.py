@@ -111,7 +111,10 @@ async def running(config: Config) -> AsyncIterator[int]:
             Finisher(imaging, links, limits),
             limits=limits,
             fetch=transport.fetch_for_caller,
-            policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
+            policy=RoutePolicy(
+                next_after_content_rejected=config.fall_back_when_rejected,
+                target_time_share=config.timeouts.target_share,
+            ),
             admission=Admission(directory, governance.governor),
             caching=caching,
         )

@@ -18,6 +18,7 @@ from service.providers.base import Endpoint
 from service.providers.registry import TRANSLATORS
 from service.routing.backoff import Backoff
 from service.routing.breaker import BreakerPolicy, Breakers
+from service.routing.retry import RetryPolicy
 from service.routing.route import WeightedTarget
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
@@ -125,10 +126,12 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
         [WeightedCredential(key.credential, key.weight, frozenset(key.models)) for key in settings.keys]
     )
     exchange = ExchangeSettings(
-        attempt_timeout_s=settings.timeout or config.timeouts.attempt,
-        max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
         max_response_bytes=config.limits.response_bytes,
-        backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+        retry=RetryPolicy(
+            attempt_timeout_s=settings.timeout or config.timeouts.attempt,
+            max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
+            backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+        ),
     )
     headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
     return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)

@@ -140,10 +140,14 @@ class RetrySettings(Settings):
 
 
 class TimeoutSettings(Settings):
-    """Seconds to connect to a provider, and for one attempt at it, polling included."""
+    """Seconds to connect to a provider, and for one attempt at it, polling and downloads included.
+
+    ``target_share`` is how much of a request's time left a target may use while others remain to be tried: 1 is all.
+    """
 
     connect: Seconds = 5.0
     attempt: Seconds = 300.0
+    target_share: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
 class BreakerSettings(Settings):

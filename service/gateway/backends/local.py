@@ -68,15 +68,17 @@ class LocalBackend:
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:  # noqa: ARG002
         started = time.monotonic()
         try:
-            async with asyncio.timeout_at(context.deadline) as patience:
+            async with asyncio.timeout_at(min(context.deadline, context.turn_ends)) as patience:
                 report = await self._make(call, context)
         except TimeoutError as late:
             if not patience.expired():
                 context.emit(_ended(call, started, ErrorKind.INTERNAL.value))
                 raise
-            context.emit(_ended(call, started, ErrorKind.DEADLINE_EXCEEDED.value))
-            message = "The request's time ran out before the variations were made."
-            raise GatewayError(ErrorKind.DEADLINE_EXCEEDED, message) from late
+            by_deadline = context.deadline <= context.turn_ends
+            kind = ErrorKind.DEADLINE_EXCEEDED if by_deadline else ErrorKind.TIME_SHARE_USED
+            context.emit(_ended(call, started, kind.value))
+            whose = "The request's time" if by_deadline else "The engine's share of the request's time"
+            raise GatewayError(kind, f"{whose} ran out before the variations were made.") from late
         except BaseException as error:
             context.emit(_ended(call, started, _outcome(error)))
             raise
