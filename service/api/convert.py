@@ -13,12 +13,13 @@ from imagevariations.v1 import model_service_pb2
 
 from service.api.status import attempt_message, request_error
 from service.api.validation import Fields, fallback_name
+from service.catalog.profile import Price, Profile
 from service.core.errors import GatewayError, invalid
 from service.core.values import Size, Target, Usage
 from service.gateway.directory import Alias, Directory, Provider
-from service.gateway.events import AttemptFailed, AttemptStarted, CacheReport, FinishedImage, Outcome, VisibleEvent
+from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted, VisibleEvent
+from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 from service.governance.keys import VirtualKey
-from service.providers.base import Price, Profile
 
 _EVENT_PREFIX = "image_variation."
 _MEGAPIXEL = 1024 * 1024
@@ -111,12 +112,8 @@ def image_message(image: FinishedImage) -> pb.ImageVariation:
     return message
 
 
-def event_message(event: VisibleEvent, made_by: Target | None = None) -> pb.StreamImageVariationResponse:
-    """One event of a stream.
-
-    Args:
-        made_by: The target that made the image, where the event is one.
-    """
+def event_message(event: VisibleEvent) -> pb.StreamImageVariationResponse:
+    """One event of a stream."""
     match event:
         case AttemptStarted():
             return pb.StreamImageVariationResponse(
@@ -134,10 +131,9 @@ def event_message(event: VisibleEvent, made_by: Target | None = None) -> pb.Stre
                     next=str(event.next_target) if event.next_target else "",
                 ),
             )
-        case FinishedImage():
-            image = image_message(event)
-            if made_by is not None:
-                image.provider, image.model = made_by.provider, made_by.model
+        case ImageCompleted():
+            image = image_message(event.image)
+            image.provider, image.model = event.target.provider, event.target.model
             return pb.StreamImageVariationResponse(type=f"{_EVENT_PREFIX}image_completed", image_completed=image)
 
 

@@ -10,21 +10,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers import options, wire
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
 _REFUSALS = ("Request Moderated", "Content Moderated")
 _FAILURES = ("Error", "Failed")
@@ -48,7 +39,7 @@ class BlackForestLabs:
                 yield HttpRequest(
                     "POST",
                     f"{endpoint.base_url}/{wire.model_path(call.model)}",
-                    body=wire.merged(_fields(call), call.options),
+                    body=options.json_body(_fields(call), call.options),
                 )
             )
         )

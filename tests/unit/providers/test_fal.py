@@ -10,22 +10,14 @@ from exchange_driver import drive
 from provider_case import BASE_URL, RESULTS, SOURCE
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    HttpRequest,
-    JsonBody,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
 from service.providers.fal import FalImages
+from service.providers.http import HttpRequest, JsonBody, Purpose, SignableRequest
 
 ANSWERS = answers("fal")
 ENDPOINT = Endpoint("fal", BASE_URL)
@@ -92,14 +84,14 @@ def test_knobs_of_other_models_are_sent_where_they_are_given() -> None:
         SOURCE,
         prompt="At dusk.",
         strength=0.4,
-        options={"num_inference_steps": 20, "num_images": 3, "image_size": None},
+        options={"num_inference_steps": 20},
     )
     (request,), _ = ask(call, "result")
     assert request.body == JsonBody(
         {
             "image_url": wire.data_url(SOURCE),
             "prompt": "At dusk.",
-            "num_images": 3,
+            "num_images": 1,
             "strength": 0.4,
             "num_inference_steps": 20,
         }
