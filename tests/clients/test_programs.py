@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def call(request: pytest.FixtureRequest, built: Caller, gateway: RunningGateway)
 
 def test_images_are_saved_as_they_come(call: Caller, tmp_path: Path) -> None:
     # A picture that the cache does not know.
-    Image.effect_noise((8, 6), 255).resize((160, 120)).save(tmp_path / "noise.png")
+    Image.frombytes("RGB", (8, 6), os.urandom(144)).resize((160, 120)).save(tmp_path / "noise.png")
     done = call("--n", "2", "--size", "256x256", "--out", str(tmp_path / "new"), str(tmp_path / "noise.png"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -95,7 +96,7 @@ def test_a_call_is_repeated_where_the_gateway_says_so(built: Caller, photo: Path
     ],
 )
 def test_a_call_is_not_repeated_otherwise(built: Caller, photo: Path, tmp_path: Path, error: GatewayError) -> None:
-    error.attempts = (Attempt("fal", "x", "main", 12, "timeout"),)
+    error = error.replaced(attempts=(Attempt("fal", "x", "main", 12, "timeout"),))
     with refusing_server(error) as (server, target):
         done = built("--out", str(tmp_path), str(photo), target=target)
     assert done.returncode == 1

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Fields(TypedDict, total=False):
     """The fields of ``CreateImageVariationRequest``, which documents them.
 
-    Two are more convenient here: ``fallbacks`` may hold ``provider/model`` strings, ``provider_options`` is a dict. One has
-    another default: ``response_format`` is ``b64_json``, the images themselves.
+    Two are more convenient here: ``fallbacks`` may hold ``provider/model`` strings, and ``provider_options`` is a dict.
+    One has another default: ``response_format`` is ``b64_json``, the images themselves.
     """
 
     model: str
