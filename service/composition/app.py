@@ -14,13 +14,13 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
 
 from service import engine
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.image_file_servicer import ImageFileServicer
 from service.api.model_servicer import ModelServicer
+from service.api.reflection import enable_reflection
 from service.api.unread import add_servicer
 from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
 from service.api.variations import Variations
@@ -133,7 +133,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         for service, servicer in zip(SERVICES, servicers, strict=True):
             add_servicer(server, service, servicer)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
         await server.start()
