@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
 
+from service.catalog.catalog import ProviderEntry
+from service.catalog.catalog import load as load_catalog
 from service.concurrency.machine import usable_memory_bytes, usable_processors
 from service.config.access import Name, StateLocation, TeamSettings, TokenSettings, VirtualKeySettings
 from service.config.document import Document
@@ -245,6 +248,7 @@ class Config(Settings):
     """Everything the gateway is told, checked and complete. Made by ``load``.
 
     Attributes:
+        catalog: A file whose facts of providers and models go before the ones that are shipped. Empty: none.
         default_route: ``provider/model`` or an alias: what a request without a model gets.
         aliases: The shipped and the configured ones, with aliases of aliases resolved, so that every target
             is ``provider/model``. A target's provider may lack a key; then ``warnings`` says so.
@@ -260,6 +264,7 @@ class Config(Settings):
 
     listen: ListenSettings = ListenSettings()
     limits: LimitSettings = LimitSettings()
+    catalog: str = ""
     default_route: Annotated[str, Field(min_length=1, max_length=256)] = "local/vary"
     aliases: Frozen[str, AliasSettings] = Field(default_factory=empty)
     default_prompt: Annotated[str, Field(min_length=1, max_length=32_000)] = DEFAULT_PROMPT
@@ -286,6 +291,7 @@ class Config(Settings):
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(""))
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _entries: Mapping[str, ProviderEntry] = PrivateAttr(default_factory=dict)
 
     @property
     def document(self) -> Document:
@@ -296,6 +302,11 @@ class Config(Settings):
     def warnings(self) -> tuple[str, ...]:
         """What works, but perhaps not as meant."""
         return self._warnings
+
+    @property
+    def entries(self) -> Mapping[str, ProviderEntry]:
+        """The types of provider that there are: the catalogue, with the operator's file laid over it."""
+        return self._entries or load_catalog()
 
     @property
     def state_path(self) -> Path:
