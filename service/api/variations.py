@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -19,11 +19,11 @@ from service.api.rest.field_names import query_parameters
 from service.api.validation import Fields, checked
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import started
-from service.core.errors import ErrorKind, GatewayError
 from service.core.values import VariationRequest
 from service.gateway.events import Emit, Event, ImageCompleted, VisibleEvent
 from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.outcome import Outcome
+from service.governance.load import LoadLimiter
 
 Result = TypeVar("Result")
 Answer = TypeVar("Answer")
@@ -31,6 +31,9 @@ Piece = TypeVar("Piece")
 
 # Proxies and NATs close a connection on which nothing happens; the least patient wait 15 to 60 seconds.
 KEEP_ALIVE_AFTER_S = 10.0
+# A request at work holds its message, the image in it, and what is sent to the provider; and some state besides.
+_COPIES = 3
+_REQUEST_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,14 @@ class Variations:
 
     Args:
         pool: Takes large requests apart and puts large answers together, off the event loop.
-        most_at_a_time: Requests that are worked on side by side; further ones are refused. None: no limit.
+        load: Bounds what all requests at work hold together.
     """
 
-    def __init__(self, gateway: Gateway, calls: Calls, pool: ImagingPool, *, most_at_a_time: int | None = None) -> None:
+    def __init__(self, gateway: Gateway, calls: Calls, pool: ImagingPool, load: LoadLimiter) -> None:
         self._gateway = gateway
         self._calls = calls
         self._pool = pool
-        self._most_at_a_time = most_at_a_time
-        self._at_work = 0
+        self._load = load
 
     async def create(
         self, method: str, context: Context, incoming: Incoming, rendering: Rendering[Answer, Piece]
@@ -62,8 +64,7 @@ class Variations:
         """Answers when all is done, written by ``rendering``."""
 
         async def handle(call: Call) -> Answer:
-            request = await self._request(call, incoming)
-            outcome = await self._work(call, request, observed_by(call))
+            outcome = await self._work(call, incoming, observed_by(call))
             size = sum(len(image.data) for image in outcome.images)
             return await self._apart(size, lambda: rendering.answer(outcome))
 
@@ -76,15 +77,14 @@ class Variations:
 
         async def handle(call: Call) -> AsyncGenerator[Piece, None]:
             call.headers |= rendering.stream_headers
-            request = await self._request(call, incoming)
-            async with contextlib.aclosing(self._events(call, request, rendering)) as pieces:
+            async with contextlib.aclosing(self._events(call, incoming, rendering)) as pieces:
                 async for piece in pieces:
                     yield piece
 
         return self._calls.stream(method, context, handle)
 
     async def _events(
-        self, call: Call, request: VariationRequest, rendering: Rendering[Answer, Piece]
+        self, call: Call, incoming: Incoming, rendering: Rendering[Answer, Piece]
     ) -> AsyncGenerator[Piece, None]:
         events: asyncio.Queue[VisibleEvent | None] = asyncio.Queue()
         begun = False
@@ -98,7 +98,7 @@ class Variations:
 
         async def work() -> Outcome:
             try:
-                return await self._work(call, request, happened)
+                return await self._work(call, incoming, happened)
             finally:
                 events.put_nowait(None)
 
@@ -126,9 +126,10 @@ class Variations:
                 return
         yield rendering.completed(outcome)
 
-    async def _work(self, call: Call, request: VariationRequest, emit: Emit) -> Outcome:
+    async def _work(self, call: Call, incoming: Incoming, emit: Emit) -> Outcome:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
-        with self._place():
+        async with self._load.admitted(call.caller.name, incoming.size * _COPIES + _REQUEST_BYTES):
+            request = await self._request(call, incoming)
             return await self._gateway.create(request, _request_context(call), emit)
 
     async def _request(self, call: Call, incoming: Incoming) -> VariationRequest:
@@ -147,21 +148,6 @@ class Variations:
     async def _apart(self, size: int, work: Callable[[], Result]) -> Result:
         """Does work on ``size`` bytes where it holds nobody up."""
         return await self._pool.run(work, at_once=size <= MOST_BYTES_AT_ONCE)
-
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._most_at_a_time is not None and self._at_work >= self._most_at_a_time:
-            raise GatewayError(
-                ErrorKind.RATE_LIMITED,
-                f"{self._at_work} requests are being worked on, which is as many as this gateway takes at a time.",
-                code="too_many_requests",
-                retry_after_s=1.0,
-            )
-        self._at_work += 1
-        try:
-            yield
-        finally:
-            self._at_work -= 1
 
 
 def _size_of(event: VisibleEvent) -> int:
