@@ -26,6 +26,8 @@ class Call:
         credential: What the caller brought along, whatever it is worth. Empty: nothing.
         origin: The origin of the web page that called, where one did.
         query: The query of the URL that it came to, through Envoy's JSON side. Fields are never in it.
+        idempotency_key: The caller's name for the request, so that it is done once; None: there is none.
+        sidecar_attempt: How often a proxy has sent this request, with the id that it has; 0: none says so.
         cache_headers: Those of the request's headers that are about the cache.
         caller: Who that is, once it is known.
         headers: Response headers, sent with the answer whether it succeeds or fails.
@@ -43,6 +45,8 @@ class Call:
     credential: str = field(default="", repr=False)
     origin: str = ""
     query: str = ""
+    idempotency_key: str | None = field(default=None, repr=False)
+    sidecar_attempt: int = 0
     cache_headers: Mapping[str, str] = field(default_factory=dict)
     caller: Caller = ANYBODY
     headers: dict[str, str] = field(default_factory=dict)

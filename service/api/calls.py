@@ -24,13 +24,15 @@ from service.api.request_headers import (
     TRANSCODED_HEADER,
     base_url,
     request_id,
+    sidecar_attempt,
     timeout_s,
 )
-from service.api.status import STATUS, internal_error, short_message, trailers
+from service.api.status import internal_error, row_of, short_message, trailers
 from service.core.current import RequestIdentity, current_request
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.callers import CallerKind
 from service.governance.gate import Gate
+from service.governance.idempotency import KEY_HEADER
 from service.governance.rates import LIMIT_HEADER
 
 _error_log = logging.getLogger("service.error")
@@ -154,7 +156,7 @@ class Calls:
             call.headers["www-authenticate"] = "Bearer"
         # Initial metadata is left unsent: a trailers-only answer carries all of this as its headers.
         metadata = (*call.headers.items(), *trailers(error, transcoded=call.transcoded, request_id=call.id))
-        await context.abort(STATUS[error.kind].grpc_code, short_message(error), metadata)
+        await context.abort(row_of(error).grpc_code, short_message(error), metadata)
         raise AssertionError("abort() always raises")
 
     def _begin(self, method: str, context: Context) -> tuple[Call, GatewayError | None]:
@@ -183,6 +185,8 @@ class Calls:
             credential=credential_in(metadata),
             origin=metadata.get("origin", ""),
             query=metadata.get(QUERY_HEADER, "") if transcoded else "",
+            idempotency_key=metadata.get(KEY_HEADER),
+            sidecar_attempt=sidecar_attempt(metadata),
             cache_headers={name: value for name, value in metadata.items() if name.startswith(CACHE_PREFIX)},
             headers={REQUEST_ID_HEADER: call_id, "x-cache": "off"},
         )

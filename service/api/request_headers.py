@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ SCHEME_HEADER = "x-forwarded-proto"
 
 REQUEST_ID_HEADER = "x-request-id"
 TIMEOUT_HEADER = "x-request-timeout-ms"
+# How an Envoy at the caller's side numbers its attempts, and the time after which it gives one up.
+ATTEMPT_HEADER = "x-envoy-attempt-count"
+EXPECTED_TIMEOUT_HEADER = "x-envoy-expected-rq-timeout-ms"
 RAW_HEADER = "x-raw"
 TRACE_HEADER = "traceparent"
 
@@ -35,16 +39,24 @@ def timeout_s(metadata: Mapping[str, str]) -> float | None:
     Raises:
         GatewayError: INVALID_REQUEST ``invalid_timeout``.
     """
+    expected = metadata.get(EXPECTED_TIMEOUT_HEADER, "")
+    expected_s = int(expected) / 1000 if re.fullmatch(r"[1-9][0-9]{0,8}", expected) else None
     text = metadata.get(TIMEOUT_HEADER)
     if text is None:
-        return None
+        return expected_s
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise invalid(
             TIMEOUT_HEADER,
             f"The header {TIMEOUT_HEADER} must be a whole number of milliseconds from 1 to 999999999.",
             code="invalid_timeout",
         )
-    return int(text) / 1000
+    return min(int(text) / 1000, expected_s or math.inf)
+
+
+def sidecar_attempt(metadata: Mapping[str, str]) -> int:
+    """How often the caller's proxy has sent this request, which has the same id each time; 0 where none says so."""
+    text = metadata.get(ATTEMPT_HEADER, "")
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,3}", text) and REQUEST_ID_HEADER in metadata else 0
 
 
 def base_url(metadata: Mapping[str, str], otherwise: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +30,8 @@ _NOT_ENCODED = "".join(chr(code) for code in range(32, 127) if chr(code) != "%")
 ENVELOPE_HEADER = "x-error-envelope"
 HTTP_STATUS_HEADER = "x-http-status"
 RETRY_AFTER_HEADER = "retry-after"
+SHOULD_RETRY_HEADER = "x-should-retry"
+PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 STATUS_DETAILS_HEADER = "grpc-status-details-bin"
 
 
@@ -53,6 +55,7 @@ STATUS: Mapping[ErrorKind, Row] = {
     ErrorKind.PERMISSION_DENIED: Row(grpc.StatusCode.PERMISSION_DENIED, 403, "permission_error", "permission_denied"),
     ErrorKind.BUDGET_EXCEEDED: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, 402, "billing_error", "budget_exceeded"),
     ErrorKind.NOT_FOUND: Row(grpc.StatusCode.NOT_FOUND, 404, _INVALID, "not_found"),
+    ErrorKind.KEY_REUSED: Row(grpc.StatusCode.ALREADY_EXISTS, 409, "idempotency_error", "idempotency_key_reused"),
     ErrorKind.UNSUPPORTED: Row(grpc.StatusCode.INVALID_ARGUMENT, 400, _INVALID, "unsupported_by_model"),
     ErrorKind.CONTENT_REJECTED: Row(grpc.StatusCode.INVALID_ARGUMENT, 400, "content_policy_error", "content_rejected"),
     # Our credentials, not the caller's: UNAUTHENTICATED would mislead them.
@@ -71,13 +74,28 @@ STATUS: Mapping[ErrorKind, Row] = {
 }
 
 
+_RETRY_AFTER_S = 1.0
 # Failures that pass by themselves. The others would meet the same request again.
 _PASSING = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE, ErrorKind.OUT_OF_RESOURCES})
 
 
 def row_of(error: GatewayError) -> Row:
-    """The row for a failure."""
-    return STATUS[error.kind]
+    """The row for a failure.
+
+    Clients, meshes and proxies send again by themselves what ends with gRPC's UNAVAILABLE or HTTP's 503: work that may
+    have been done, and billed, has neither.
+    """
+    row = STATUS[error.kind]
+    if row.grpc_code is not grpc.StatusCode.UNAVAILABLE or not error.may_be_billed:
+        return row
+    return replace(row, grpc_code=grpc.StatusCode.UNKNOWN, http_status=502)
+
+
+def retry_after_s(error: GatewayError) -> float | None:
+    """When to try again; also where nobody said so, with the statuses whose callers look for it."""
+    if error.retry_after_s is None and row_of(error).http_status in (429, 503):
+        return _RETRY_AFTER_S
+    return error.retry_after_s
 
 
 def internal_error(request_id: str) -> GatewayError:
@@ -117,7 +135,7 @@ def error_fields(error: GatewayError) -> dict[str, str | None]:
 
 def should_retry(error: GatewayError) -> bool:
     """Whether the same request may succeed later, and surely has cost nothing so far."""
-    return not error.may_have_run and error.kind in _PASSING
+    return not error.may_be_billed and error.kind in _PASSING
 
 
 def request_error(error: GatewayError, request_id: str) -> pb.RequestError:
@@ -136,7 +154,7 @@ def error_facts(error: GatewayError, request_id: str) -> dict[str, Any]:
         "code": error.code or row.code,
         "param": error.param,
         "http_status": row.http_status,
-        "retry_after_ms": None if error.retry_after_s is None else round(error.retry_after_s * 1000),
+        "retry_after_ms": None if (wait_s := retry_after_s(error)) is None else round(wait_s * 1000),
         "should_retry": should_retry(error),
         "request_id": request_id,
     }
@@ -160,15 +178,19 @@ def trailers(error: GatewayError, *, transcoded: bool, request_id: str = "") -> 
     Native gRPC clients get google.rpc details. Behind Envoy, which cannot express every HTTP status nor our
     JSON shape, the finished envelope and status travel as two headers that its Lua filter puts in their place.
     """
-    row = STATUS[error.kind]
-    told: list[tuple[str, str | bytes]] = []
-    if error.retry_after_s is not None:
+    row = row_of(error)
+    again, wait_s = should_retry(error), retry_after_s(error)
+    # The OpenAI SDKs obey it; by themselves they send again what had a 429 or 5xx.
+    told: list[tuple[str, str | bytes]] = [(SHOULD_RETRY_HEADER, "true" if again else "false")]
+    if wait_s is not None:
         # Whole seconds, rounded up: a client that waits this long must not be too early.
-        told.append((RETRY_AFTER_HEADER, str(max(1, -int(-error.retry_after_s // 1)))))
+        told.append((RETRY_AFTER_HEADER, str(max(1, -int(-wait_s // 1)))))
     if transcoded:
         told.append((ENVELOPE_HEADER, json.dumps({"error": error_fields(error)}, ensure_ascii=True)))
         told.append((HTTP_STATUS_HEADER, str(row.http_status)))
     else:
+        # The retry policies of gRPC's clients obey it, whatever the status (gRFC A6); -1: not again.
+        told.append((PUSHBACK_TRAILER, str(round(1000 * (wait_s or 0.0))) if again else "-1"))
         told.append((STATUS_DETAILS_HEADER, _rich_status(error, row, request_id).SerializeToString()))
     return tuple(told)
 
@@ -179,15 +201,21 @@ def _rich_status(error: GatewayError, row: Row, request_id: str) -> status_pb2.S
         error_details_pb2.ErrorInfo(
             reason=(error.code or row.code).upper(),
             domain=ERROR_DOMAIN,
-            metadata={"type": row.type, "http_status": str(row.http_status), **_param(error)},
+            metadata={
+                "type": row.type,
+                "http_status": str(row.http_status),
+                "may_have_run": "true" if error.may_be_billed else "false",
+                **_param(error),
+            },
         )
     ]
     if error.param:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.param, description=short_message(error))
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if error.retry_after_s is not None:
+    wait_s = retry_after_s(error)
+    if wait_s is not None and should_retry(error):
         delay = duration_pb2.Duration()
-        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        delay.FromMilliseconds(int(wait_s * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     status = status_pb2.Status(code=code, message=short_message(error), details=[_packed(each) for each in details])
     whole = request_error(error, request_id)

@@ -22,7 +22,9 @@ from service.concurrency.tasks import started
 from service.core.values import VariationRequest
 from service.gateway.events import Emit, Event, ImageCompleted, VisibleEvent
 from service.gateway.gateway import Gateway, RequestContext
+from service.gateway.once import OnceRunner, request_digest
 from service.gateway.outcome import Outcome
+from service.governance.idempotency import Once, once_by_key, once_by_sidecar
 from service.governance.load import LoadLimiter
 
 Result = TypeVar("Result")
@@ -31,6 +33,7 @@ Piece = TypeVar("Piece")
 
 # Proxies and NATs close a connection on which nothing happens; the least patient wait 15 to 60 seconds.
 KEEP_ALIVE_AFTER_S = 10.0
+REPLAYED_HEADER = "idempotency-replayed"
 # A request at work holds its message, the image in it, and what is sent to the provider; and some state besides.
 _COPIES = 3
 _REQUEST_BYTES = 64 << 10
@@ -50,13 +53,17 @@ class Variations:
     Args:
         pool: Takes large requests apart and puts large answers together, off the event loop.
         load: Bounds what all requests at work hold together.
+        once: Does requests with an idempotency key once. None: such keys are not looked at.
     """
 
-    def __init__(self, gateway: Gateway, calls: Calls, pool: ImagingPool, load: LoadLimiter) -> None:
+    def __init__(
+        self, gateway: Gateway, calls: Calls, pool: ImagingPool, load: LoadLimiter, once: OnceRunner | None = None
+    ) -> None:
         self._gateway = gateway
         self._calls = calls
         self._pool = pool
         self._load = load
+        self._once = once
 
     async def create(
         self, method: str, context: Context, incoming: Incoming, rendering: Rendering[Answer, Piece]
@@ -128,9 +135,32 @@ class Variations:
 
     async def _work(self, call: Call, incoming: Incoming, emit: Emit) -> Outcome:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
-        async with self._load.admitted(call.caller.name, incoming.size * _COPIES + _REQUEST_BYTES):
+        async with self._admitted(call, incoming):
             request = await self._request(call, incoming)
-            return await self._gateway.create(request, _request_context(call), emit)
+            once = await self._to_be_done_once(call, request)
+            if once is None or self._once is None:
+                return await self._gateway.create(request, _request_context(call), emit)
+
+        async def work(emit: Emit) -> Outcome:
+            async with self._admitted(call, incoming):
+                return await self._gateway.create(request, _request_context(call), emit)
+
+        def replaying() -> None:
+            call.headers[REPLAYED_HEADER] = "true"
+            call.log["replayed"] = True
+
+        return await self._once.create(once, work, emit, replaying)
+
+    async def _to_be_done_once(self, call: Call, request: VariationRequest) -> Once | None:
+        if self._once is None or (call.idempotency_key is None and not call.sidecar_attempt):
+            return None
+        digest = await self._apart(len(request.image), lambda: request_digest(request))
+        if call.idempotency_key is not None:
+            return once_by_key(call.idempotency_key, call.credential, digest)
+        return once_by_sidecar(call.id, call.sidecar_attempt, call.credential, digest)
+
+    def _admitted(self, call: Call, incoming: Incoming) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._load.admitted(call.caller.name, incoming.size * _COPIES + _REQUEST_BYTES)
 
     async def _request(self, call: Call, incoming: Incoming) -> VariationRequest:
         def read() -> VariationRequest:

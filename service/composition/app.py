@@ -38,6 +38,7 @@ from service.gateway.admission import Admission
 from service.gateway.backends.local import LocalBackend
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.gateway import Gateway
+from service.gateway.once import OnceRunner
 from service.gateway.target_runner import TargetRunner
 from service.governance.load import LoadLimiter, LoadLimits
 from service.imaging.inspect import ImageLimits
@@ -123,7 +124,8 @@ async def running(config: Config) -> AsyncIterator[int]:
 
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
-        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)))
+        once = OnceRunner(governance.idempotency)
+        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)), once)
         servicers = (
             ImageVariationServicer(variations),
             ImageVariationRestServicer(variations),
@@ -149,6 +151,7 @@ async def running(config: Config) -> AsyncIterator[int]:
             for name in SERVICE_NAMES:
                 await health.set(name, HealthCheckResponse.NOT_SERVING)
             await server.stop(DRAIN_S)
+            await once.aclose(0.0)
 
 
 def _load_limits(config: Config) -> LoadLimits:

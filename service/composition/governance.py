@@ -11,6 +11,8 @@ from service.config import Config
 from service.governance.authentication import Authenticator
 from service.governance.gate import Gate
 from service.governance.governor import Governor, OnStoreFailure
+from service.governance.idempotency import ClaimStore, Idempotency
+from service.governance.sqlite_claims import SqliteClaims
 from service.governance.sqlite_store import SqliteStore
 from service.governance.store import Store
 from service.storage.errors import StorageError
@@ -22,6 +24,7 @@ class Governance:
 
     gate: Gate
     governor: Governor
+    idempotency: Idempotency
 
 
 async def open_store(config: Config) -> Store:
@@ -44,6 +47,19 @@ async def open_store(config: Config) -> Store:
         raise SystemExit(f"state cannot be used: {reason}.") from None
 
 
+async def _open_claims(config: Config) -> ClaimStore:
+    """Where idempotent requests are claimed: beside the store of keys and budgets."""
+    location = config.state_location
+    try:
+        if isinstance(location, Path):
+            return await SqliteClaims.open(location.with_name("idempotency.db"))
+        from service.governance.redis_claims import RedisClaims
+
+        return RedisClaims(location)
+    except StorageError as error:
+        raise SystemExit(f"state cannot be used: {error}.") from None
+
+
 @contextlib.asynccontextmanager
 async def opened_governance(config: Config) -> AsyncIterator[Governance]:
     """The store and those who ask it; what is still to be settled in the end is settled, then the store closed.
@@ -55,10 +71,12 @@ async def opened_governance(config: Config) -> AsyncIterator[Governance]:
     try:
         await _refuse_to_stand_open(config, store)
         governor = Governor(store, OnStoreFailure(config.on_store_failure))
+        claims = await _open_claims(config)
         try:
-            yield Governance(Gate(Authenticator(config.access, store), governor), governor)
+            yield Governance(Gate(Authenticator(config.access, store), governor), governor, Idempotency(claims))
         finally:
             await governor.aclose()
+            await claims.aclose()
     finally:
         await store.aclose()
 

@@ -41,6 +41,15 @@ def server_options(config: Config) -> list[tuple[str, int]]:
         # them only; gRPC calls it an exhausted resource, and clients would try again.
         ("grpc.max_metadata_size", MOST_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MOST_METADATA_BYTES),
+        # Meshes' sidecars and clients behind NATs ping every 5 to 30 s during a call that takes minutes, and between
+        # calls. A server's default is to end the connection, and so a paid call, after the third ping in five minutes.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+        ("grpc.http2.max_ping_strikes", 10),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Our own pings find out that a client is gone without a word.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.max_pings_without_data", 0),
         # Two services on one port would share its requests unnoticed.
         ("grpc.so_reuseport", 0),
     ]

@@ -24,6 +24,7 @@ class ErrorKind(Enum):
     PERMISSION_DENIED = "permission_denied"
     BUDGET_EXCEEDED = "budget_exceeded"
     NOT_FOUND = "not_found"
+    KEY_REUSED = "key_reused"
     # What became of an attempt at one target.
     UNSUPPORTED = "unsupported"
     CONTENT_REJECTED = "content_rejected"
@@ -42,6 +43,20 @@ class ErrorKind(Enum):
     # This process lacks file descriptors, memory or ports: no provider is to blame.
     OUT_OF_RESOURCES = "out_of_resources"
     INTERNAL = "internal"
+
+
+_BEFORE_ANY_CALL = frozenset(
+    {
+        ErrorKind.INVALID_REQUEST,
+        ErrorKind.REQUEST_TOO_LARGE,
+        ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+        ErrorKind.UNAUTHENTICATED,
+        ErrorKind.PERMISSION_DENIED,
+        ErrorKind.BUDGET_EXCEEDED,
+        ErrorKind.NOT_FOUND,
+        ErrorKind.KEY_REUSED,
+    }
+)
 
 
 class GatewayError(Exception):
@@ -97,6 +112,11 @@ class GatewayError(Exception):
         copy = GatewayError(**{**self.__dict__, **changes})
         copy.__cause__ = self.__cause__
         return copy
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether a provider may have done the work: never where the request was refused before any call."""
+        return self.may_have_run and self.kind not in _BEFORE_ANY_CALL
 
     def __setattr__(self, name: str, value: object) -> None:
         # Python itself sets __traceback__, __context__ and __notes__ on exceptions in flight.

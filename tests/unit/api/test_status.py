@@ -10,7 +10,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from imagevariations.v1 import image_variation_pb2 as pb
 
-from service.api.status import STATUS, error_fields, internal_error, short_message, trailers
+from service.api.status import STATUS, error_fields, internal_error, row_of, short_message, trailers
 from service.core.errors import ErrorKind, GatewayError, invalid
 from service.core.values import Attempt
 from service.routing.rules import RULES
@@ -21,6 +21,7 @@ TYPE_OF_HTTP_STATUS = {
     402: {"billing_error"},
     403: {"permission_error"},
     404: {"invalid_request_error"},
+    409: {"idempotency_error"},
     413: {"invalid_request_error"},
     415: {"invalid_request_error"},
     429: {"rate_limit_error"},
@@ -66,7 +67,7 @@ def test_every_kind_can_be_told_in_both_ways(kind: ErrorKind) -> None:
     error = GatewayError(kind, "It went wrong.", retry_after_s=1.2)
     through_envoy = dict(trailers(error, transcoded=True))
     assert json.loads(through_envoy["x-error-envelope"])["error"]["message"] == "It went wrong."
-    assert through_envoy["x-http-status"] == str(STATUS[kind].http_status)
+    assert through_envoy["x-http-status"] == str(row_of(error).http_status)
     assert details(error)["ErrorInfo"].domain == "imagevariations.v1"
 
 
@@ -80,11 +81,16 @@ def test_the_envelope_is_openais() -> None:
 
 
 def test_native_clients_get_the_field_and_when_to_try_again() -> None:
-    error = GatewayError(ErrorKind.RATE_LIMITED, "Slow down.", param="model", retry_after_s=1.25)
+    error = GatewayError(ErrorKind.RATE_LIMITED, "Slow down.", param="model", retry_after_s=1.25, may_have_run=False)
     told = details(error)
     assert told["status"].code == 8
     assert told["ErrorInfo"].reason == "RATE_LIMIT_EXCEEDED"
-    assert dict(told["ErrorInfo"].metadata) == {"type": "rate_limit_error", "http_status": "429", "param": "model"}
+    assert dict(told["ErrorInfo"].metadata) == {
+        "type": "rate_limit_error",
+        "http_status": "429",
+        "may_have_run": "false",
+        "param": "model",
+    }
     assert told["BadRequest"].field_violations[0].field == "model"
     assert told["RetryInfo"].retry_delay.ToMilliseconds() == 1250
 
@@ -93,7 +99,7 @@ def test_native_clients_get_the_attempts() -> None:
     attempts = [Attempt("fal", "x", "main", 12, "rate_limited", 429), Attempt("openai", "y", "k", 900, "timeout")]
     told = details(GatewayError(ErrorKind.UNAVAILABLE, "All failed.", attempts=attempts))["RequestError"]
     assert [(each.provider, each.outcome) for each in told.attempts] == [("fal", "rate_limited"), ("openai", "timeout")]
-    assert (told.request_id, told.http_status, told.code) == ("req_1", 503, "provider_unavailable")
+    assert (told.request_id, told.http_status, told.code) == ("req_1", 502, "provider_unavailable")
     assert told.message == "", "the status has it"
 
 
@@ -142,3 +148,30 @@ def test_a_short_message_is_left_as_it_is() -> None:
 
 def test_a_bug_is_told_by_its_id_alone() -> None:
     assert internal_error("r-1").message == "Something went wrong on our side. The request id is r-1."
+
+
+PAID = GatewayError(ErrorKind.UNAVAILABLE, "It broke off.")
+UNPAID = GatewayError(ErrorKind.UNAVAILABLE, "It was not reached.", may_have_run=False)
+
+
+def test_what_may_have_been_paid_for_has_no_status_that_proxies_send_again() -> None:
+    for kind in ErrorKind:
+        row = row_of(GatewayError(kind, "It went wrong.", may_have_run=True))
+        assert row.http_status != 503
+        assert row.grpc_code is not grpc.StatusCode.UNAVAILABLE
+    assert (row_of(UNPAID).http_status, row_of(UNPAID).grpc_code) == (503, grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.mark.parametrize(("error", "header", "pushback"), [(PAID, "false", "-1"), (UNPAID, "true", "1000")])
+def test_every_failure_says_whether_to_send_it_again(error: GatewayError, header: str, pushback: str) -> None:
+    assert dict(trailers(error, transcoded=True))["x-should-retry"] == header
+    assert dict(trailers(error, transcoded=False))["grpc-retry-pushback-ms"] == pushback
+    assert details(error)["ErrorInfo"].metadata["may_have_run"] == ("true" if error is PAID else "false")
+    assert ("RetryInfo" in details(error)) is (error is UNPAID)
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_every_429_and_503_says_when(kind: ErrorKind) -> None:
+    error = GatewayError(kind, "No.", may_have_run=False)
+    told = dict(trailers(error, transcoded=True))
+    assert ("retry-after" in told) is (told["x-http-status"] in ("429", "503"))

@@ -160,6 +160,8 @@ const (
 	ErrorReason_CANCELLED ErrorReason = 65
 	// A bug; the log has more under the request id.
 	ErrorReason_INTERNAL_ERROR ErrorReason = 66
+	// A request of this idempotency key was begun, and its outcome is not known, or no longer kept.
+	ErrorReason_IDEMPOTENCY_OUTCOME_UNKNOWN ErrorReason = 67
 )
 
 // Enum value maps for ErrorReason.
@@ -232,6 +234,7 @@ var (
 		64: "TIMEOUT",
 		65: "CANCELLED",
 		66: "INTERNAL_ERROR",
+		67: "IDEMPOTENCY_OUTCOME_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":       0,
@@ -301,6 +304,7 @@ var (
 		"TIMEOUT":                        64,
 		"CANCELLED":                      65,
 		"INTERNAL_ERROR":                 66,
+		"IDEMPOTENCY_OUTCOME_UNKNOWN":    67,
 	}
 )
 
@@ -335,7 +339,7 @@ var File_imagevariations_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\xda\v\n" +
+	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\xfb\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -405,7 +409,8 @@ const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\x13SERVICE_UNAVAILABLE\x10?\x12\v\n" +
 	"\aTIMEOUT\x10@\x12\r\n" +
 	"\tCANCELLED\x10A\x12\x12\n" +
-	"\x0eINTERNAL_ERROR\x10BBp\n" +
+	"\x0eINTERNAL_ERROR\x10B\x12\x1f\n" +
+	"\x1bIDEMPOTENCY_OUTCOME_UNKNOWN\x10CBp\n" +
 	"\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3"
 
 var (

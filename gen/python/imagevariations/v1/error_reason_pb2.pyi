@@ -156,6 +156,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The caller went away."""
     INTERNAL_ERROR: _ErrorReason.ValueType  # 66
     """A bug; the log has more under the request id."""
+    IDEMPOTENCY_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 67
+    """A request of this idempotency key was begun, and its outcome is not known, or no longer kept."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request failed: what `google.rpc.ErrorInfo.reason` says in the domain `imagevariations.v1` and, in lower case, what
@@ -296,4 +298,6 @@ CANCELLED: ErrorReason.ValueType  # 65
 """The caller went away."""
 INTERNAL_ERROR: ErrorReason.ValueType  # 66
 """A bug; the log has more under the request id."""
+IDEMPOTENCY_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 67
+"""A request of this idempotency key was begun, and its outcome is not known, or no longer kept."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -484,6 +484,13 @@ export enum ErrorReason {
    * @generated from enum value: INTERNAL_ERROR = 66;
    */
   INTERNAL_ERROR = 66,
+
+  /**
+   * A request of this idempotency key was begun, and its outcome is not known, or no longer kept.
+   *
+   * @generated from enum value: IDEMPOTENCY_OUTCOME_UNKNOWN = 67;
+   */
+  IDEMPOTENCY_OUTCOME_UNKNOWN = 67,
 }
 
 /**
