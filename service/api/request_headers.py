@@ -20,9 +20,9 @@ SCHEME_HEADER = "x-forwarded-proto"
 
 REQUEST_ID_HEADER = "x-request-id"
 TIMEOUT_HEADER = "x-request-timeout-ms"
-# How an Envoy at the caller's side numbers its attempts, and the time after which it gives one up.
+# How an Envoy at the caller's side numbers its attempts; and its x-envoy-expected-rq-timeout-ms, by our Envoy's name.
 ATTEMPT_HEADER = "x-envoy-attempt-count"
-EXPECTED_TIMEOUT_HEADER = "x-envoy-expected-rq-timeout-ms"
+SIDECAR_TIMEOUT_HEADER = "x-sidecar-timeout-ms"
 RAW_HEADER = "x-raw"
 TRACE_HEADER = "traceparent"
 
@@ -39,7 +39,7 @@ def timeout_s(metadata: Mapping[str, str]) -> float | None:
     Raises:
         GatewayError: INVALID_REQUEST ``invalid_timeout``.
     """
-    expected = metadata.get(EXPECTED_TIMEOUT_HEADER, "")
+    expected = metadata.get(SIDECAR_TIMEOUT_HEADER, "")
     expected_s = int(expected) / 1000 if re.fullmatch(r"[1-9][0-9]{0,8}", expected) else None
     text = metadata.get(TIMEOUT_HEADER)
     if text is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import grpc
 from imagevariations.v1 import (
     access_service_pb2,
@@ -43,7 +46,7 @@ def server_options(config: Config) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", MOST_METADATA_BYTES),
         # Meshes' sidecars and clients behind NATs ping every 5 to 30 s during a call that takes minutes, and between
         # calls. A server's default is to end the connection, and so a paid call, after the third ping in five minutes.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 250),
         ("grpc.http2.max_ping_strikes", 10),
         ("grpc.keepalive_permit_without_calls", 1),
         # Our own pings find out that a client is gone without a word.
@@ -71,4 +74,19 @@ def bind(server: grpc.aio.Server, config: Config) -> int:
             f"Cannot listen on {address}: another process has this port, or the address is not ours. "
             "GRPC_PORT or listen.grpc chooses another."
         )
+    if config.listen.grpc_socket:
+        _bind_socket(server, config.listen.grpc_socket)
     return int(port)
+
+
+def _bind_socket(server: grpc.aio.Server, path: str) -> None:
+    # Whoever may open it needs no credential where none is configured.
+    before = os.umask(0o077)
+    try:
+        bound = server.add_insecure_port(f"unix:{Path(path).expanduser().absolute()}")
+    except RuntimeError:
+        bound = 0
+    finally:
+        os.umask(before)
+    if not bound:
+        raise SystemExit(f"Cannot listen on the socket {path}: its directory is missing, or the path is too long.")

@@ -94,9 +94,15 @@ def _long_enough(value: SecretStr) -> SecretStr:
 
 
 class ListenSettings(Settings):
-    """Where the gateway is reached. ``public_url`` is the base of result links; empty: taken from the request."""
+    """Where the gateway is reached.
+
+    Attributes:
+        grpc_socket: Path of a Unix socket that takes gRPC, too; empty: none.
+        public_url: The base of result links; empty: taken from the request.
+    """
 
     grpc: Listening = Address("127.0.0.1", 50051)
+    grpc_socket: str = ""
     http: Listening = Address("127.0.0.1", 8080)
     admin: Annotated[Listening, AfterValidator(_only_loopback)] = Address("127.0.0.1", 0)
     public_url: OptionalUrl = ""

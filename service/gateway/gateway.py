@@ -109,6 +109,8 @@ class Gateway:
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
         finish = self._finisher.bound_to(request, context.base_url, context.caller.identity, encoded)
         record = Record(request, finish, emit, encoded)
+        for provider in sorted(request.provider_options.keys() - {target.provider for target in targets}):
+            record.warn(f"provider_options for {provider[:64]!r} were not used: it is not among the providers asked.")
         async with self._admission.admitted(request, targets, context.caller, record, emit) as reserve:
             await self._fill(targets, record, context, emit, reserve)
         assert record.made_by is not None, "no error means that every image was made"

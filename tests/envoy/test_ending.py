@@ -199,7 +199,7 @@ class TestStreams:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
         assert kinds == ["attempt_started", "attempt_failed"] * 2
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert caught.value.code() is grpc.StatusCode.UNKNOWN
         assert GEMINI in (caught.value.details() or "")
 
 

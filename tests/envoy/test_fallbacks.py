@@ -186,8 +186,8 @@ class Disaster:
 
 
 DISASTERS = (
-    Disaster("server_error", 503, "api_error", "provider_unavailable"),
-    Disaster("reset_before_headers", 503, "api_error", "provider_unavailable"),
+    Disaster("server_error", 502, "api_error", "provider_unavailable"),
+    Disaster("reset_before_headers", 502, "api_error", "provider_unavailable"),
     Disaster("malformed_json", 502, "api_error", "bad_provider_response"),
     Disaster("model_gone", 404, "invalid_request_error", "model_not_found"),
 )
@@ -236,7 +236,7 @@ def test_when_all_fail_differently_none_of_their_reasons_is_the_answer(caller: C
     doubles.state.fail("openai", "server_error")
     doubles.state.fail("deepinfra", "empty_result")
     answer = caller.ask("safe")
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (502, "false")
     error = answer.json()["error"]
     assert (error["type"], error["code"]) == ("api_error", "provider_unavailable")
     assert f"openai/{OPENAI} (unavailable)" in error["message"]
