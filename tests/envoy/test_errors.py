@@ -71,7 +71,10 @@ def test_a_bad_field_is_named(client: httpx.Client, small_png: bytes, field: str
         ({"image": "not base64!"}, "image"),
         ({"image": "aGk=", "strength": "much"}, "strength"),
         ({"image": "aGk=", "provider_options": 3}, "provider_options"),
-        ({"image": "aGk=", "fallbacks": ["local/vary"]}, "fallbacks"),
+        ({"image": "aGk=", "fallbacks": "local/vary"}, "fallbacks"),
+        ({"n": "3"}, "n"),
+        ({"image": ["aGk="]}, "image"),
+        ({"image_url": {"url": "https://example.org/a.png"}}, "image_url"),
     ],
 )
 def test_a_bad_field_in_json_is_named(client: httpx.Client, body: dict[str, Any], field: str) -> None:

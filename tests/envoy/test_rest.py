@@ -146,6 +146,33 @@ def test_a_knob_that_the_model_lacks_is_dropped_with_a_warning(client: httpx.Cli
     assert "prompt" in warnings
 
 
+def test_fields_that_count_for_nothing_are_told(client: httpx.Client, small_png: bytes) -> None:
+    image = base64.b64encode(small_png).decode()
+    options = {"local": {}, "openai": {"moderation": "low"}}
+    body = {
+        "image": image,
+        "siz": "256x256",
+        "size": "256x256",
+        "provider_options": options,
+        "fallbacks": ["local/vary"],
+    }
+    form = {"siz": "256x256", "size": "256x256", "fallbacks": "local/relight", "provider_options": json.dumps(options)}
+    for answer in (
+        client.post(f"{VARIATIONS}?n=3&utm=1", json=body),
+        client.post(f"{VARIATIONS}?n=3&utm=1", files={"image": ("a.png", small_png)}, data=form),
+    ):
+        assert len(answer.json()["data"]) == 1
+        warnings = answer.json()["extra_fields"]["warnings"]
+        assert "Unknown fields were ignored: 'siz' (did you mean size?)." in warnings
+        assert "Query parameters are not fields, and were ignored: n. Fields go into the body." in warnings
+        assert "provider_options for 'openai' were not used: it is not among the providers asked." in warnings
+
+
+def test_no_header_of_grpc_leaks(client: httpx.Client, small_png: bytes) -> None:
+    for answer in (by_form(client, small_png, size="256x256"), by_form(client, small_png, n="99")):
+        assert not [name for name in answer.headers if name.startswith(("grpc", "x-error", "x-http"))]
+
+
 def test_events_stream_as_they_happen(client: httpx.Client, small_png: bytes) -> None:
     with client.stream(
         "POST",
@@ -154,7 +181,11 @@ def test_events_stream_as_they_happen(client: httpx.Client, small_png: bytes) ->
         data={"n": "3", "size": "256x256", "response_format": "b64_json"},
     ) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
-        events = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+        assert (answer.headers["cache-control"], answer.headers["x-accel-buffering"]) == ("no-cache", "no")
+        assert not {"x-provider", "x-model", "x-fallback-index"} & set(answer.headers)
+        lines = list(answer.iter_lines())
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert [line[7:] for line in lines if line.startswith("event: ")] == [event["type"] for event in events]
     kinds = [event["type"] for event in events]
     assert kinds[0] == "image_variation.attempt_started"
     assert kinds[1:4] == ["image_variation.image_completed"] * 3
