@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -39,6 +39,8 @@ _error_log = logging.getLogger("service.error")
 
 
 Response = TypeVar("Response")
+# Somebody who reads takes a message of megabytes within seconds, over a poor mobile connection within a minute.
+LONGEST_WRITE_S = 60.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -128,7 +130,8 @@ class Calls:
                                 await self._tell_standing(call)
                                 await context.send_initial_metadata(tuple(call.headers.items()))
                                 begun = True
-                            yield message
+                            with _read_in_time():
+                                yield message
                     return
                 except Exception as caught:
                     error = told(caught, call)
@@ -202,6 +205,21 @@ def told(caught: Exception, call: Call) -> GatewayError:
     _error_log.error("a bug, request %s", call.id, exc_info=caught)
     code = caught.code if isinstance(caught, GatewayError) else ""
     return internal_error(call.id).replaced(code=code)
+
+
+@contextlib.contextmanager
+def _read_in_time() -> Iterator[None]:
+    """Ends the call where its caller does not take the message that is yielded within: nothing else would end it.
+
+    gRPC is writing then, and is cut off in that, so the caller gets no status but a reset stream.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "gRPC runs a call in a task"
+    ending = asyncio.get_running_loop().call_later(LONGEST_WRITE_S, task.cancel)
+    try:
+        yield
+    finally:
+        ending.cancel()
 
 
 async def _next(messages: AsyncGenerator[Response, None], deadline: float) -> Response | None:

@@ -312,6 +312,22 @@ class TestStreams:
             await _until(lambda: bool(log_lines))
         assert log_lines[0]["outcome"] == "cancelled"
 
+    async def test_that_are_not_read_hold_no_place_and_end(
+        self, serving: Serving, log_lines: Lines, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.api.calls.LONGEST_WRITE_S", 1.0)
+        backend = FakeBackend(makes(*[_noise(1024)] * 10), makes(png()))
+        async with serving(directory(provider("a", backend)), most_at_a_time=1) as channel:
+            unread = stub(channel).StreamImageVariation(asked(n=10))
+            await unread.initial_metadata()
+            # The place is given back when the work is done, while the first image still waits to be read.
+            answer = await _eventually(lambda: stub(channel).CreateImageVariation(asked()))
+            assert answer.data
+            assert not [line for line in log_lines if line["method"] == "StreamImageVariation"]
+            await _until(lambda: any(line["method"] == "StreamImageVariation" for line in log_lines))
+        (line,) = (line for line in log_lines if line["method"] == "StreamImageVariation")
+        assert line["outcome"] == "cancelled"
+
     async def test_of_forms_are_the_same(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend()))) as channel:
             call = rest_stub(channel).StreamImageVariationFromBody(form(response_format="b64_json", n="2"))
