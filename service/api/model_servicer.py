@@ -10,9 +10,7 @@ from imagevariations.v1 import (
 
 from service.api.call import Call
 from service.api.calls import Calls, Context
-from service.api.convert import (
-    models_message,
-)
+from service.api.model_messages import model_message, models_message
 from service.api.unread import Unread
 from service.core.values import Target
 from service.gateway.directory import Directory
@@ -42,3 +40,13 @@ class ModelServicer:
             )
 
         return await self._calls.unary("ListModels", context, handle)
+
+    async def GetModel(  # noqa: N802
+        self,
+        request: Unread[model_service_pb2.GetModelRequest],
+        context: Context,
+    ) -> model_service_pb2.Model:
+        async def handle(call: Call) -> model_service_pb2.Model:
+            return model_message(self._directory, self._warnings, call.caller.key, request.read().id)
+
+        return await self._calls.unary("GetModel", context, handle)

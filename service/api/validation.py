@@ -33,6 +33,8 @@ DATA_URL_PREFIX = "data:"
 # Names under which other APIs, and guesses, have the picture.
 _IMAGE_LIKE = re.compile(r"(input_?)?(imgs?|images?|files?|photo|picture|init_image|image_?file)\b", re.IGNORECASE)
 _SIZE_VALUES = {text: Size(*(int(side) for side in text.split("x"))) for text in SIZES}
+# What these models made where no size was asked for: code that was written for them counts on it.
+_SIZES_OF_OLD = dict.fromkeys(("dall-e-2", "dall-e-3"), "1024x1024")
 _OUTPUT_FORMATS = {"png": ImageFormat.PNG, "webp": ImageFormat.WEBP, "jpeg": ImageFormat.JPEG}
 
 
@@ -87,7 +89,7 @@ def checked(fields: Fields, *, raw: bool = False) -> VariationRequest:
         image=fields.image,
         image_url=_url(fields.image_url),
         n=_within("n", 1 if fields.n is None else fields.n, 1, MOST_IMAGES),
-        size=_size(fields.size),
+        size=_size(fields.size or _SIZES_OF_OLD.get(fields.model, "")),
         response_format=_response_format(fields.response_format),
         output_format=_output_format(fields.output_format),
         prompt=_text("prompt", fields.prompt, LONGEST_PROMPT, lines=True),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from service.catalog import catalog
 from service.catalog.catalog import ProviderEntry
 from service.catalog.profile import Profile
 from service.config import EMBEDDED_PROVIDER, Config, ProviderSettings, parse_target
+from service.config.routes import SHIPPED_ALIASES
 from service.core.values import Target
 from service.gateway.backends.local import LocalBackend
 from service.gateway.backends.remote import RemoteBackend
@@ -24,7 +25,7 @@ from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
 from service.transport.upstream import ExchangeSettings, Upstream
 
-# What clients of the retired endpoint still ask for, besides dall-e-2. Where no configured provider has a model of
+# What clients of the retired endpoint still ask for, besides dall-e-2. Where no configured provider serves a model of
 # that name any more, it stands for the default route.
 RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "chatgpt-image-latest")
 
@@ -71,9 +72,16 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
         name: Alias(alias.weighted_targets, weighted=alias.policy == "weighted")
         for name, alias in config.aliases.items()
     }
-    for name in RETIRED_NAMES:
-        if name not in aliases and not any(name in provider.profiles for provider in providers):
-            aliases[name] = default_alias(config.default_route, aliases)
+    today = datetime.now(UTC).date()
+    retired = {
+        name
+        for name in RETIRED_NAMES
+        if name not in aliases and not any(_serves(provider, name, today) for provider in providers)
+    }
+    default = default_alias(config.default_route, aliases)
+    aliases |= dict.fromkeys(retired, default)
+    # dall-e-2 is an alias like any other once the configuration says what it stands for.
+    stand_ins = retired | {name for name in SHIPPED_ALIASES if aliases.get(name) == default}
     unconfigured = {
         name: f"{name} is switched off (providers.{name}.enabled)."
         if name in config.providers
@@ -83,7 +91,14 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
     }
     if not config.engine.enabled:
         unconfigured[EMBEDDED_PROVIDER] = "The embedded engine is switched off (engine.enabled)."
-    return Directory(providers, aliases, config.default_route, unconfigured, random.random)
+    return Directory(
+        providers, aliases, config.default_route, unconfigured, random.random, stand_ins=frozenset(stand_ins)
+    )
+
+
+def _serves(provider: Provider, model: str, today: date) -> bool:
+    profile = provider.profiles.get(model)
+    return profile is not None and (profile.sunset is None or profile.sunset > today)
 
 
 def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:

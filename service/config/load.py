@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,7 @@ from service.config.fields import parse_address
 from service.config.models import EMBEDDED_PROVIDER, Config
 from service.config.problems import ConfigError, Problem, did_you_mean
 from service.config.providers import ProviderSettings
-from service.config.routes import Resolver, unusable_targets
+from service.config.routes import Resolver, preferred_default, unusable_targets
 from service.config.vendors import find
 
 DEFAULT_FILE = Path("gateway.yaml")
@@ -177,6 +178,9 @@ def _cross_check(config: Config, document: Document, types: Mapping[str, Provide
     for name, provider in config.providers.items():
         _check_provider(document, name, provider, types)
     check_access(document, config)
+    if document.values.get("default_route") is None:
+        preferred = preferred_default(config, types, datetime.now(UTC).date())
+        config = config.model_copy(update={"default_route": preferred or config.default_route})
     aliases, errors = Resolver(config, {EMBEDDED_PROVIDER, *config.providers, *types}).resolve()
     for error in errors:
         document.report(document.nearest(error.path) or error.path, str(error))

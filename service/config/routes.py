@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import date
 from types import MappingProxyType
 
 from service.catalog.catalog import ProviderEntry
@@ -11,6 +12,23 @@ from service.config.problems import Path, did_you_mean
 
 SHIPPED_ALIASES = ("dall-e-2",)
 """Names that stand for the default route: what clients of the retired original endpoint ask for."""
+
+
+def preferred_default(config: Config, types: Mapping[str, ProviderEntry], today: date) -> str:
+    """The default route where the configuration names none: ``provider/model``, or empty where no provider offers one.
+
+    The first provider with a credential or an address of its own, in the order of the configuration, then of the
+    catalogue; of it the model that the operator lists first, or else the catalogue's usual one, if it is still served.
+    """
+    for name, provider in config.providers.items():
+        entry = types.get(provider.type or name)
+        if entry is None or not provider.enabled or not (provider.keys or provider.base_url):
+            continue
+        for model in (*provider.models, entry.default_model, *entry.models):
+            profile = entry.models.get(model)
+            if profile is None or profile.sunset is None or profile.sunset > today:
+                return f"{name}/{model}"
+    return ""
 
 
 class RouteError(ValueError):

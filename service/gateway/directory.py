@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.catalog.catalog import listed
@@ -57,6 +57,7 @@ class Directory:
         default_route: What requests without a model mean: an alias or ``provider/model``.
         unconfigured: Providers that could be used but are not, each with a sentence that tells what is missing.
         draw: A source of numbers in [0, 1) for weighted aliases.
+        stand_ins: Names of retired models that stand for the default route.
     """
 
     def __init__(
@@ -66,11 +67,14 @@ class Directory:
         default_route: str,
         unconfigured: Mapping[str, str],
         draw: Callable[[], float],
+        *,
+        stand_ins: Collection[str] = (),
     ) -> None:
         self.providers = {provider.name: provider for provider in providers}
         self.aliases = aliases
         self.default_route = default_route
         self._unconfigured = unconfigured
+        self._stand_ins = frozenset(stand_ins)
         self._draw = draw
 
     def route(self, model: str, fallbacks: Sequence[str], key: VirtualKey | None = None) -> tuple[Target, ...]:
@@ -98,6 +102,14 @@ class Directory:
             assert key is not None, "only a key forbids anything"
             raise _denied(f"The key {key.name!r} may not use the fallbacks {', '.join(forbidden)!s:.600}.", "fallbacks")
         return tuple(targets)
+
+    def stood_in(self, model: str, target: Target) -> str:
+        """A warning for a request whose model is not named, or is retired; empty where the name says what is meant."""
+        if not model:
+            return f"No model was named: the default route answered, with {target}."
+        if model in self._stand_ins and model != target.model:
+            return f"{model} is retired: the default route answered in its place, with {target}."
+        return ""
 
     def names_provider(self, model: str) -> bool:
         """Whether a request's model says which provider it means, rather than leaving that to the operator."""
@@ -167,15 +179,16 @@ class Directory:
             provider_name, model = self._provider_of(name), name
         provider = self.providers.get(provider_name)
         if not model or provider is None:
-            raise self._unknown(name, param)
+            raise self.unknown(name, param)
         if model not in provider.profiles and provider.default_profile is None:
-            raise self._unknown(name, param)
+            raise self.unknown(name, param)
         return (Target(provider_name, model),)
 
     def _provider_of(self, model: str) -> str:
         return next((provider.name for provider in self.providers.values() if model in provider.profiles), "")
 
-    def _unknown(self, name: str, param: str) -> GatewayError:
+    def unknown(self, name: str, param: str) -> GatewayError:
+        """The error for a name that means nothing here, listing what exists."""
         missing = self._unconfigured.get(name.partition("/")[0])
         if missing is not None:
             return GatewayError(ErrorKind.NOT_FOUND, missing, code="model_not_found", param=param)

@@ -114,6 +114,8 @@ class Gateway:
         async with self._admission.admitted(request, targets, context.caller, record, emit) as reserve:
             await self._fill(targets, record, context, emit, reserve)
         assert record.made_by is not None, "no error means that every image was made"
+        if stood_in := self._directory.stood_in(request.model, record.made_by[1]):
+            record.warn(stood_in)
         return self._outcome(request, record, record.made_by, started)
 
     async def _fill(

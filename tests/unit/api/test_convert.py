@@ -16,10 +16,10 @@ from service.api.convert import (
     event_message,
     failed_message,
     fields_from_message,
-    models_message,
     plain,
     response_message,
 )
+from service.api.model_messages import models_message
 from service.api.validation import Fields
 from service.catalog.profile import Price, Profile
 from service.core.errors import ErrorKind, GatewayError

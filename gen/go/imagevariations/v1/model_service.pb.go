@@ -77,6 +77,52 @@ func (x *ListModelsRequest) GetPageToken() string {
 	return ""
 }
 
+// Asks for one model.
+type GetModelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `provider/model`, or an alias.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetModelRequest) Reset() {
+	*x = GetModelRequest{}
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetModelRequest) ProtoMessage() {}
+
+func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
+func (*GetModelRequest) Descriptor() ([]byte, []int) {
+	return file_imagevariations_v1_model_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetModelRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // Every model and alias that requests may name.
 type ListModelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -92,7 +138,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_imagevariations_v1_model_service_proto_msgTypes[1]
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -104,7 +150,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_model_service_proto_msgTypes[1]
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -117,7 +163,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_model_service_proto_rawDescGZIP(), []int{1}
+	return file_imagevariations_v1_model_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListModelsResponse) GetObject() string {
@@ -166,7 +212,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_imagevariations_v1_model_service_proto_msgTypes[2]
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -178,7 +224,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_model_service_proto_msgTypes[2]
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -191,7 +237,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_model_service_proto_rawDescGZIP(), []int{2}
+	return file_imagevariations_v1_model_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Model) GetId() string {
@@ -288,7 +334,7 @@ type ModelCapabilities struct {
 
 func (x *ModelCapabilities) Reset() {
 	*x = ModelCapabilities{}
-	mi := &file_imagevariations_v1_model_service_proto_msgTypes[3]
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -300,7 +346,7 @@ func (x *ModelCapabilities) String() string {
 func (*ModelCapabilities) ProtoMessage() {}
 
 func (x *ModelCapabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_model_service_proto_msgTypes[3]
+	mi := &file_imagevariations_v1_model_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -313,7 +359,7 @@ func (x *ModelCapabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelCapabilities.ProtoReflect.Descriptor instead.
 func (*ModelCapabilities) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_model_service_proto_rawDescGZIP(), []int{3}
+	return file_imagevariations_v1_model_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ModelCapabilities) GetMaxN() uint32 {
@@ -422,7 +468,9 @@ const file_imagevariations_v1_model_service_proto_rawDesc = "" +
 	"\x11ListModelsRequest\x12!\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\x04\xe2A\x01\x01R\bpageSize\x12#\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\"\x83\x01\n" +
+	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\"'\n" +
+	"\x0fGetModelRequest\x12\x14\n" +
+	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x02id\"\x83\x01\n" +
 	"\x12ListModelsResponse\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12-\n" +
 	"\x04data\x18\x02 \x03(\v2\x19.imagevariations.v1.ModelR\x04data\x12&\n" +
@@ -465,11 +513,12 @@ const file_imagevariations_v1_model_service_proto_rawDesc = "" +
 	"\r_square_inputB\x16\n" +
 	"\x14_price_per_image_usdB\f\n" +
 	"\n" +
-	"_available2\x7f\n" +
+	"_available2\xe7\x01\n" +
 	"\fModelService\x12o\n" +
 	"\n" +
 	"ListModels\x12%.imagevariations.v1.ListModelsRequest\x1a&.imagevariations.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/v1/modelsBp\n" +
+	"/v1/models\x12f\n" +
+	"\bGetModel\x12#.imagevariations.v1.GetModelRequest\x1a\x19.imagevariations.v1.Model\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{id=**}Bp\n" +
 	"\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3"
 
 var (
@@ -484,20 +533,23 @@ func file_imagevariations_v1_model_service_proto_rawDescGZIP() []byte {
 	return file_imagevariations_v1_model_service_proto_rawDescData
 }
 
-var file_imagevariations_v1_model_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_imagevariations_v1_model_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_imagevariations_v1_model_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),  // 0: imagevariations.v1.ListModelsRequest
-	(*ListModelsResponse)(nil), // 1: imagevariations.v1.ListModelsResponse
-	(*Model)(nil),              // 2: imagevariations.v1.Model
-	(*ModelCapabilities)(nil),  // 3: imagevariations.v1.ModelCapabilities
+	(*GetModelRequest)(nil),    // 1: imagevariations.v1.GetModelRequest
+	(*ListModelsResponse)(nil), // 2: imagevariations.v1.ListModelsResponse
+	(*Model)(nil),              // 3: imagevariations.v1.Model
+	(*ModelCapabilities)(nil),  // 4: imagevariations.v1.ModelCapabilities
 }
 var file_imagevariations_v1_model_service_proto_depIdxs = []int32{
-	2, // 0: imagevariations.v1.ListModelsResponse.data:type_name -> imagevariations.v1.Model
-	3, // 1: imagevariations.v1.Model.capabilities:type_name -> imagevariations.v1.ModelCapabilities
+	3, // 0: imagevariations.v1.ListModelsResponse.data:type_name -> imagevariations.v1.Model
+	4, // 1: imagevariations.v1.Model.capabilities:type_name -> imagevariations.v1.ModelCapabilities
 	0, // 2: imagevariations.v1.ModelService.ListModels:input_type -> imagevariations.v1.ListModelsRequest
-	1, // 3: imagevariations.v1.ModelService.ListModels:output_type -> imagevariations.v1.ListModelsResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
+	1, // 3: imagevariations.v1.ModelService.GetModel:input_type -> imagevariations.v1.GetModelRequest
+	2, // 4: imagevariations.v1.ModelService.ListModels:output_type -> imagevariations.v1.ListModelsResponse
+	3, // 5: imagevariations.v1.ModelService.GetModel:output_type -> imagevariations.v1.Model
+	4, // [4:6] is the sub-list for method output_type
+	2, // [2:4] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name
@@ -508,15 +560,15 @@ func file_imagevariations_v1_model_service_proto_init() {
 	if File_imagevariations_v1_model_service_proto != nil {
 		return
 	}
-	file_imagevariations_v1_model_service_proto_msgTypes[2].OneofWrappers = []any{}
 	file_imagevariations_v1_model_service_proto_msgTypes[3].OneofWrappers = []any{}
+	file_imagevariations_v1_model_service_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_imagevariations_v1_model_service_proto_rawDesc), len(file_imagevariations_v1_model_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&imagevariations/v1/model_service.proto\x12\x12imagevariations.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"F\n\x11ListModelsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"f\n\x12ListModelsResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\'\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x19.imagevariations.v1.Model\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xc6\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x14\n\x07\x63reated\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12;\n\x0c\x63\x61pabilities\x18\x05 \x01(\x0b\x32%.imagevariations.v1.ModelCapabilities\x12\x0f\n\x07targets\x18\x06 \x03(\t\x12\x10\n\x08warnings\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x01(\tB\n\n\x08_created\"\xb6\x03\n\x11ModelCapabilities\x12\r\n\x05max_n\x18\x01 \x01(\r\x12\r\n\x05sizes\x18\x02 \x03(\t\x12\x15\n\rinput_formats\x18\x03 \x03(\t\x12\x17\n\x0fmax_input_bytes\x18\x04 \x01(\r\x12\x18\n\x10max_input_pixels\x18\x05 \x01(\r\x12\x11\n\x04seed\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08strength\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x14\n\x07quality\x18\x08 \x01(\x08H\x02\x88\x01\x01\x12\x17\n\nbackground\x18\t \x01(\x08H\x03\x88\x01\x01\x12\x0e\n\x06prompt\x18\n \x01(\t\x12\x19\n\x0csquare_input\x18\x0b \x01(\x08H\x04\x88\x01\x01\x12 \n\x13price_per_image_usd\x18\x0c \x01(\x01H\x05\x88\x01\x01\x12\x13\n\x0bsunset_date\x18\r \x01(\t\x12\x16\n\tavailable\x18\x0e \x01(\x08H\x06\x88\x01\x01\x42\x07\n\x05_seedB\x0b\n\t_strengthB\n\n\x08_qualityB\r\n\x0b_backgroundB\x0f\n\r_square_inputB\x16\n\x14_price_per_image_usdB\x0c\n\n_available2\x7f\n\x0cModelService\x12o\n\nListModels\x12%.imagevariations.v1.ListModelsRequest\x1a&.imagevariations.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/modelsBp\n\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&imagevariations/v1/model_service.proto\x12\x12imagevariations.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"F\n\x11ListModelsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"#\n\x0fGetModelRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"f\n\x12ListModelsResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\'\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x19.imagevariations.v1.Model\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xc6\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x14\n\x07\x63reated\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12;\n\x0c\x63\x61pabilities\x18\x05 \x01(\x0b\x32%.imagevariations.v1.ModelCapabilities\x12\x0f\n\x07targets\x18\x06 \x03(\t\x12\x10\n\x08warnings\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x01(\tB\n\n\x08_created\"\xb6\x03\n\x11ModelCapabilities\x12\r\n\x05max_n\x18\x01 \x01(\r\x12\r\n\x05sizes\x18\x02 \x03(\t\x12\x15\n\rinput_formats\x18\x03 \x03(\t\x12\x17\n\x0fmax_input_bytes\x18\x04 \x01(\r\x12\x18\n\x10max_input_pixels\x18\x05 \x01(\r\x12\x11\n\x04seed\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08strength\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x14\n\x07quality\x18\x08 \x01(\x08H\x02\x88\x01\x01\x12\x17\n\nbackground\x18\t \x01(\x08H\x03\x88\x01\x01\x12\x0e\n\x06prompt\x18\n \x01(\t\x12\x19\n\x0csquare_input\x18\x0b \x01(\x08H\x04\x88\x01\x01\x12 \n\x13price_per_image_usd\x18\x0c \x01(\x01H\x05\x88\x01\x01\x12\x13\n\x0bsunset_date\x18\r \x01(\t\x12\x16\n\tavailable\x18\x0e \x01(\x08H\x06\x88\x01\x01\x42\x07\n\x05_seedB\x0b\n\t_strengthB\n\n\x08_qualityB\r\n\x0b_backgroundB\x0f\n\r_square_inputB\x16\n\x14_price_per_image_usdB\x0c\n\n_available2\xe7\x01\n\x0cModelService\x12o\n\nListModels\x12%.imagevariations.v1.ListModelsRequest\x1a&.imagevariations.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x66\n\x08GetModel\x12#.imagevariations.v1.GetModelRequest\x1a\x19.imagevariations.v1.Model\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{id=**}Bp\n\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,16 +38,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_GETMODELREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_GETMODELREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/models/{id=**}'
   _globals['_LISTMODELSREQUEST']._serialized_start=125
   _globals['_LISTMODELSREQUEST']._serialized_end=195
-  _globals['_LISTMODELSRESPONSE']._serialized_start=197
-  _globals['_LISTMODELSRESPONSE']._serialized_end=299
-  _globals['_MODEL']._serialized_start=302
-  _globals['_MODEL']._serialized_end=500
-  _globals['_MODELCAPABILITIES']._serialized_start=503
-  _globals['_MODELCAPABILITIES']._serialized_end=941
-  _globals['_MODELSERVICE']._serialized_start=943
-  _globals['_MODELSERVICE']._serialized_end=1070
+  _globals['_GETMODELREQUEST']._serialized_start=197
+  _globals['_GETMODELREQUEST']._serialized_end=232
+  _globals['_LISTMODELSRESPONSE']._serialized_start=234
+  _globals['_LISTMODELSRESPONSE']._serialized_end=336
+  _globals['_MODEL']._serialized_start=339
+  _globals['_MODEL']._serialized_end=537
+  _globals['_MODELCAPABILITIES']._serialized_start=540
+  _globals['_MODELCAPABILITIES']._serialized_end=978
+  _globals['_MODELSERVICE']._serialized_start=981
+  _globals['_MODELSERVICE']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

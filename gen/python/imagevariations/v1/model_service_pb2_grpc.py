@@ -40,6 +40,11 @@ class ModelServiceStub(object):
                 request_serializer=imagevariations_dot_v1_dot_model__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=imagevariations_dot_v1_dot_model__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/imagevariations.v1.ModelService/GetModel',
+                request_serializer=imagevariations_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=imagevariations_dot_v1_dot_model__service__pb2.Model.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -55,6 +60,15 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModel(self, request, context):
+        """Gets one model or alias that the caller may use.
+
+        Errors: NOT_FOUND (MODEL_NOT_FOUND), UNAUTHENTICATED (INVALID_API_KEY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +76,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=imagevariations_dot_v1_dot_model__service__pb2.ListModelsRequest.FromString,
                     response_serializer=imagevariations_dot_v1_dot_model__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=imagevariations_dot_v1_dot_model__service__pb2.GetModelRequest.FromString,
+                    response_serializer=imagevariations_dot_v1_dot_model__service__pb2.Model.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +111,33 @@ class ModelService(object):
             '/imagevariations.v1.ModelService/ListModels',
             imagevariations_dot_v1_dot_model__service__pb2.ListModelsRequest.SerializeToString,
             imagevariations_dot_v1_dot_model__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imagevariations.v1.ModelService/GetModel',
+            imagevariations_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
+            imagevariations_dot_v1_dot_model__service__pb2.Model.FromString,
             options,
             channel_credentials,
             insecure,

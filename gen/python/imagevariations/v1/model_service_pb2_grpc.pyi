@@ -38,6 +38,11 @@ class ModelServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN), UNAUTHENTICATED (INVALID_API_KEY).
     """
+    GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]
+    """Gets one model or alias that the caller may use.
+
+    Errors: NOT_FOUND (MODEL_NOT_FOUND), UNAUTHENTICATED (INVALID_API_KEY).
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -48,6 +53,11 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Lists the models and aliases that the caller may use, in the shape of OpenAI's model list.
 
     Errors: INVALID_ARGUMENT (INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN), UNAUTHENTICATED (INVALID_API_KEY).
+    """
+    GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]  # type: ignore[assignment]
+    """Gets one model or alias that the caller may use.
+
+    Errors: NOT_FOUND (MODEL_NOT_FOUND), UNAUTHENTICATED (INVALID_API_KEY).
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -62,6 +72,17 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the models and aliases that the caller may use, in the shape of OpenAI's model list.
 
         Errors: INVALID_ARGUMENT (INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN), UNAUTHENTICATED (INVALID_API_KEY).
+        """
+
+    @_abc_1.abstractmethod
+    def GetModel(
+        self,
+        request: _model_service_pb2.GetModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.Model, _abc.Awaitable[_model_service_pb2.Model]]:
+        """Gets one model or alias that the caller may use.
+
+        Errors: NOT_FOUND (MODEL_NOT_FOUND), UNAUTHENTICATED (INVALID_API_KEY).
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,6 +38,26 @@ export declare type ListModelsRequest = Message<"imagevariations.v1.ListModelsRe
 export declare const ListModelsRequestSchema: GenMessage<ListModelsRequest>;
 
 /**
+ * Asks for one model.
+ *
+ * @generated from message imagevariations.v1.GetModelRequest
+ */
+export declare type GetModelRequest = Message<"imagevariations.v1.GetModelRequest"> & {
+  /**
+   * `provider/model`, or an alias.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message imagevariations.v1.GetModelRequest.
+ * Use `create(GetModelRequestSchema)` to create a new message.
+ */
+export declare const GetModelRequestSchema: GenMessage<GetModelRequest>;
+
+/**
  * Every model and alias that requests may name.
  *
  * @generated from message imagevariations.v1.ListModelsResponse
@@ -269,6 +289,18 @@ export declare const ModelService: GenService<{
     methodKind: "unary";
     input: typeof ListModelsRequestSchema;
     output: typeof ListModelsResponseSchema;
+  },
+  /**
+   * Gets one model or alias that the caller may use.
+   *
+   * Errors: NOT_FOUND (MODEL_NOT_FOUND), UNAUTHENTICATED (INVALID_API_KEY).
+   *
+   * @generated from rpc imagevariations.v1.ModelService.GetModel
+   */
+  getModel: {
+    methodKind: "unary";
+    input: typeof GetModelRequestSchema;
+    output: typeof ModelSchema;
   },
 }>;
 
