@@ -83,7 +83,7 @@ class TestUnary:
     async def test_takes_a_form_and_a_message_alike(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend()))) as channel:
             answer = await rest_stub(channel).CreateImageVariationFromBody(
-                form(n="2", response_format="b64_json", mystery="1")
+                form(model="a/m", n="2", response_format="b64_json", mystery="1")
             )
         assert answer.content_type == "application/json"
         told = json.loads(answer.data)

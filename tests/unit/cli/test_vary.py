@@ -128,7 +128,7 @@ async def test_a_fallback_is_reported_as_it_happens(
             "Error invalid_n, field n: n must be from 1 to 10, not 30.\n",
         ),
         (
-            GatewayError(ErrorKind.RATE_LIMITED, "Every provider is busy.", retry_after_s=3),
+            GatewayError(ErrorKind.RATE_LIMITED, "Every provider is busy.", retry_after_s=3, may_have_run=False),
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "Error rate_limit_exceeded: Every provider is busy.\nTry again in 3 s.\n",
         ),

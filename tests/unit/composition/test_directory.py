@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -88,8 +88,32 @@ async def test_a_key_in_the_environment_adds_its_provider(wired: Wired) -> None:
 async def test_a_retired_name_that_a_provider_still_has_is_that_model(wired: Wired) -> None:
     names = wired(OPENAI_API_KEY="sk-1")
     for name in RETIRED_NAMES:
-        listed = name in names.providers["openai"].profiles
-        assert route(names, name) == ([f"openai/{name}"] if listed else ["local/vary"])
+        profile = names.providers["openai"].profiles.get(name)
+        served = profile is not None and (profile.sunset is None or profile.sunset > datetime.now(UTC).date())
+        assert route(names, name) == [f"openai/{name}" if served else "openai/gpt-image-2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "expected"),
+    [
+        ("", {}, "local/vary"),
+        ("", {"OPENAI_API_KEY": "sk-1"}, "openai/gpt-image-2"),
+        ("default_route: local/relight", {"OPENAI_API_KEY": "sk-1"}, "local/relight"),
+        # Of several the first of the file, then the first of the catalogue.
+        ("", {"FAL_KEY": "k:1", "OPENAI_API_KEY": "sk-1"}, "openai/gpt-image-2"),
+        ("providers: {fal: {keys: ['k:1']}}", {"OPENAI_API_KEY": "sk-1"}, None),
+        ("providers: {openai: {keys: [sk-1], models: {gpt-image-9: {}}}}", {}, "openai/gpt-image-9"),
+        ("providers: {openai: {keys: [sk-1], enabled: false}}", {}, "local/vary"),
+    ],
+)
+async def test_the_default_route_prefers_a_configured_provider(
+    wired: Wired, text: str, environment: dict[str, str], expected: str | None
+) -> None:
+    names = wired(text, **environment)
+    expected = expected or f"fal/{catalog.load()['fal'].default_model}"
+    for model in ("", "dall-e-2"):
+        assert route(names, model) == [expected]
+    assert names.default_route == expected
 
 
 async def test_a_provider_without_a_key_says_which(wired: Wired) -> None:

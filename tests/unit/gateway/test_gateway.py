@@ -24,7 +24,7 @@ from service.concurrency.tasks import started
 from service.core.calls import AttemptEnded
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, ResponseFormat, Size, Target, Usage, VariationRequest
-from service.gateway.directory import Alias
+from service.gateway.directory import Alias, Directory
 from service.gateway.events import AttemptFailed, AttemptStarted, Event, ImageCompleted, RequestEnded
 from service.gateway.gateway import Gateway
 from service.routing.route import RoutePolicy, WeightedTarget
@@ -234,11 +234,28 @@ class TestFallbacks:
         assert "ABSENT_API_KEY" in events[2].reason
 
 
+class TestNamesThatAreNoModels:
+    async def test_whoever_named_no_model_is_told_which_answered(self, gateway_over: MakeGateway) -> None:
+        made = await gateway_over(directory(provider("a", FakeBackend()))).create(request(), request_context())
+        assert made.warnings == ("No model was named: the default route answered, with a/m.",)
+
+    async def test_a_retired_name_is_told_to_be_one(self, gateway_over: MakeGateway) -> None:
+        alias = Alias((WeightedTarget(Target("a", "m")),))
+        names = Directory([provider("a", FakeBackend())], {"old": alias}, "a/m", {}, lambda: 0.5, stand_ins=["old"])
+        made = await gateway_over(names).create(request(model="old"), request_context())
+        assert made.warnings == ("old is retired: the default route answered in its place, with a/m.",)
+
+    async def test_options_for_a_provider_that_is_not_asked_are_told(self, gateway_over: MakeGateway) -> None:
+        asked = request(model="a/m", provider_options={"a": {"x": 1}, "b": {"x": 1}})
+        made = await gateway_over(directory(provider("a", FakeBackend()))).create(asked, request_context())
+        assert made.warnings == ("provider_options for 'b' were not used: it is not among the providers asked.",)
+
+
 class TestSomeImagesMissing:
     async def test_the_next_target_makes_them(self, gateway_over: MakeGateway) -> None:
         first, second = FakeBackend(makes(RED, RED)), FakeBackend(makes(BLUE))
         names = directory(provider("a", first), provider("b", second))
-        made = await gateway_over(names).create(request(n=3, fallbacks=("b/m",)), request_context())
+        made = await gateway_over(names).create(request(model="a/m", n=3, fallbacks=("b/m",)), request_context())
         assert [pixel(image.data) for image in made.images] == [(255, 0, 0), (255, 0, 0), (0, 0, 255)]
         assert [call.n for call in second.calls] == [1]
         assert made.target == Target("b", "m")
@@ -246,7 +263,9 @@ class TestSomeImagesMissing:
 
     async def test_there_is_a_warning_when_nobody_makes_them(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(fails(ErrorKind.UNAVAILABLE, "It went down.", after=[RED]))
-        made = await gateway_over(directory(provider("a", backend))).create(request(n=3), request_context())
+        made = await gateway_over(directory(provider("a", backend))).create(
+            request(model="a/m", n=3), request_context()
+        )
         assert len(made.images) == 1
         assert made.warnings == ("Only 1 of 3 images could be made: It went down.",)
 
