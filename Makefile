@@ -2,8 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # An address of one's own: HTTP_PORT=8081 GRPC_PORT=50052 make run
-HTTP_PORT ?= 8080
-GRPC_PORT ?= 50051
+# Without them, listen.http and listen.grpc of gateway.yaml count, or 8080 and 50051.
 # Where the stand-ins for the providers listen: make run-doubles DOUBLES_PORT=9001
 DOUBLES_PORT ?= 9000
 # A configuration file other than ./gateway.yaml: CONFIG=staging.yaml make run

@@ -28,6 +28,7 @@ class Call:
         query: The query of the URL that it came to, through Envoy's JSON side. Fields are never in it.
         idempotency_key: The caller's name for the request, so that it is done once; None: there is none.
         sidecar_attempt: How often a proxy has sent this request, with the id that it has; 0: none says so.
+        content_encoding: How the body of a REST request is compressed; empty: it is not.
         cache_headers: Those of the request's headers that are about the cache.
         caller: Who that is, once it is known.
         headers: Response headers, sent with the answer whether it succeeds or fails.
@@ -45,6 +46,7 @@ class Call:
     credential: str = field(default="", repr=False)
     origin: str = ""
     query: str = ""
+    content_encoding: str = ""
     idempotency_key: str | None = field(default=None, repr=False)
     sidecar_attempt: int = 0
     cache_headers: Mapping[str, str] = field(default_factory=dict)

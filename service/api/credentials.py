@@ -11,13 +11,14 @@ def credential_in(metadata: Mapping[str, str]) -> str:
     """The credential of a request, or empty.
 
     ``x-bf-vk`` holds nothing else, so it goes before the others: SDKs fill ``authorization`` whether its user has
-    anything to say there or not. Of those, a virtual key goes before what may be any other kind of key.
+    anything to say there or not. Of those, a virtual key goes before what may be any other kind of key. ``api-key`` is
+    the header of Azure's clients.
     """
     scheme, _, token = metadata.get("authorization", "").partition(" ")
     given = [
         metadata.get("x-bf-vk", "").strip(),
         token.strip() if scheme.lower() == "bearer" else "",
-        metadata.get("x-api-key", "").strip(),
+        metadata.get("x-api-key", "").strip() or metadata.get("api-key", "").strip(),
     ]
     if given[0]:
         return given[0]

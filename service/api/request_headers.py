@@ -53,6 +53,12 @@ def timeout_s(metadata: Mapping[str, str]) -> float | None:
     return min(int(text) / 1000, expected_s or math.inf)
 
 
+def content_encoding(metadata: Mapping[str, str]) -> str:
+    """How the request's body is compressed, as its header says; empty where it is not."""
+    text = metadata.get("content-encoding", "").strip()
+    return "" if text.lower() in ("", "identity") else text
+
+
 def sidecar_attempt(metadata: Mapping[str, str]) -> int:
     """How often the caller's proxy has sent this request, which has the same id each time; 0 where none says so."""
     text = metadata.get(ATTEMPT_HEADER, "")

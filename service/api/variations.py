@@ -19,6 +19,7 @@ from service.api.rest.field_names import query_parameters
 from service.api.validation import Fields, checked
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import started
+from service.core.errors import ErrorKind, GatewayError
 from service.core.values import VariationRequest
 from service.gateway.events import Emit, Event, ImageCompleted, VisibleEvent
 from service.gateway.gateway import Gateway, RequestContext
@@ -163,6 +164,15 @@ class Variations:
         return self._load.admitted(call.caller.name, incoming.size * _COPIES + _REQUEST_BYTES)
 
     async def _request(self, call: Call, incoming: Incoming) -> VariationRequest:
+        if call.content_encoding:
+            raise GatewayError(
+                ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+                f"The body has the content-encoding {call.content_encoding[:40]!r}; send it uncompressed: images are "
+                "compressed already.",
+                param="content-encoding",
+                may_have_run=False,
+            )
+
         def read() -> VariationRequest:
             fields = incoming.fields()
             if call.query:

@@ -17,7 +17,7 @@ import httpx
 
 from service.cli.envoy import files_allowed, render
 from service.concurrency.tasks import started
-from service.config import Config
+from service.config import EMBEDDED_PROVIDER, Config
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.jpg"
 """A photo to try the gateway with; there in a checkout, not in an installed package."""
@@ -190,8 +190,15 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _greeting(config: Config, asks_for_credential: bool) -> str:
     photo = os.path.relpath(SAMPLE) if SAMPLE.is_file() else "photo.jpg"
     credential = ' -H "Authorization: Bearer YOUR-KEY"' if asks_for_credential else ""
+    enabled = [*([EMBEDDED_PROVIDER] if config.engine.enabled else []), *_enabled(config)]
     return f"""
-Ready: REST on {url(config)}, gRPC on {config.listen.grpc}. Ctrl-C stops both. Try, in another terminal:
+Ready: REST on {url(config)}, gRPC on {config.listen.grpc}. Ctrl-C stops both.
+Providers: {", ".join(enabled) or "none"}. A request without a model goes to {config.default_route}.
+Try, in another terminal:
 
     curl {url(config)}/v1/images/variations -F image=@{photo} -F n=2{credential}
 """
+
+
+def _enabled(config: Config) -> list[str]:
+    return [name for name, provider in config.providers.items() if provider.enabled]

@@ -107,12 +107,17 @@ async def running(config: Config) -> AsyncIterator[int]:
             )
         for warning in config.warnings:
             log.warning(warning)
+
+        async def fetch(url: str) -> bytes:
+            own = await links.read_own(url)
+            return await transport.fetch_for_caller(url) if own is None else own
+
         gateway = Gateway(
             directory,
             TargetRunner(directory, imaging, limits, config.default_prompt),
             Finisher(imaging, links, limits),
             limits=limits,
-            fetch=transport.fetch_for_caller,
+            fetch=fetch,
             policy=RoutePolicy(
                 next_after_content_rejected=config.fall_back_when_rejected,
                 target_time_share=config.timeouts.target_share,

@@ -41,6 +41,29 @@ class Admission:
             return self._confined_route(request)
         return self._directory.route(request.model, request.fallbacks, caller.key)
 
+    def affordable(self, targets: tuple[Target, ...], caller: Caller) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+        """The targets that the caller's budget can be charged for, and a warning for each of the others.
+
+        All of them where the caller has no budget, or where none has a price: ``admitted`` refuses those.
+        """
+        if self._governor is None or not caller.accounts:
+            return targets, ()
+        unpriced = [target for target in targets if self._is_unpriced(target)]
+        if not unpriced or len(unpriced) == len(targets):
+            return targets, ()
+        warnings = [
+            f"{target} was not asked: this key has a budget, and its price is not known." for target in unpriced
+        ]
+        return tuple(target for target in targets if target not in unpriced), tuple(dict.fromkeys(warnings))
+
+    def _is_unpriced(self, target: Target) -> bool:
+        try:
+            profile = self._directory.profile(target)
+        except GatewayError:
+            # It is not configured or not there: it fails before it costs anything.
+            return False
+        return profile.price is None and not profile.free
+
     @contextlib.asynccontextmanager
     async def admitted(
         self,

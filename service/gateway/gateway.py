@@ -105,10 +105,14 @@ class Gateway:
             emit(RequestEnded(time.monotonic() - started, outcome, failure))
 
     async def _create(self, request: VariationRequest, context: RequestContext, emit: Emit, started: float) -> Outcome:
-        targets = self._admission.route(request, context.caller)
+        targets, unaffordable = self._admission.affordable(
+            self._admission.route(request, context.caller), context.caller
+        )
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
         finish = self._finisher.bound_to(request, context.base_url, context.caller.identity, encoded)
         record = Record(request, finish, emit, encoded)
+        for warning in unaffordable:
+            record.warn(warning)
         for provider in sorted(request.provider_options.keys() - {target.provider for target in targets}):
             record.warn(f"provider_options for {provider[:64]!r} were not used: it is not among the providers asked.")
         async with self._admission.admitted(request, targets, context.caller, record, emit) as reserve:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -123,6 +124,39 @@ def test_a_link_serves_the_image_and_nothing_else_does(client: httpx.Client, sma
         assert refused.status_code in (403, 404), url
         assert refused.headers["content-type"] == "application/json"
         assert refused.json()["error"]["type"] in ("permission_error", "invalid_request_error")
+
+
+def test_a_result_can_be_varied_again_by_its_link(client: httpx.Client, small_png: bytes) -> None:
+    link = by_form(client, small_png, size="256x256").json()["data"][0]["url"]
+    again = client.post(VARIATIONS, json={"image_url": link, "size": "256x256"})
+    assert again.status_code == 200, again.text
+    expired = httpx.URL(link).copy_set_param("expires", "1700000000")
+    refused = client.post(VARIATIONS, json={"image_url": str(expired), "size": "256x256"})
+    # A changed link is nobody's: it is fetched as any other, and this address must not be.
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "image_url")
+
+
+def test_a_compressed_body_is_refused_by_name(client: httpx.Client, small_png: bytes) -> None:
+    body = json.dumps({"image": base64.b64encode(small_png).decode()}).encode()
+    for encoding in ("gzip", "br", "zstd"):
+        headers = {"content-type": "application/json", "content-encoding": encoding}
+        answer = client.post(VARIATIONS, content=gzip.compress(body), headers=headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (
+            415,
+            "unsupported_media_type",
+            "content-encoding",
+        )
+        assert encoding in error["message"]
+
+
+@pytest.mark.parametrize("name", ["local/vary", "local%2Fvary", "dall-e-2"])
+def test_one_model_can_be_asked_for(client: httpx.Client, name: str) -> None:
+    answer = client.get(f"/v1/models/{name}")
+    assert (answer.status_code, answer.json()["id"]) == (200, name.replace("%2F", "/"))
+    assert answer.json() in client.get("/v1/models").json()["data"]
+    missing = client.get(f"/v1/models/{name}x")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 
 
 def test_an_image_url_may_be_a_data_url(client: httpx.Client, small_png: bytes) -> None:

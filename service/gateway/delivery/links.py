@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from service.core.errors import GatewayError
+from service.core.errors import GatewayError, invalid
 from service.core.values import EncodedImage
 from service.imaging.result_store import ImageStore, StoredImage, storage_failed
 from service.imaging.signing import LinkSigner
@@ -21,6 +21,7 @@ log = logging.getLogger("service.results")
 FILES_PATH = "/v1/images/files/"
 # Storing an image of a few megabytes takes a bucket less than a second.
 LONGEST_STORING_S: Final = 10.0
+_LONGEST_LINK: Final = 2048
 _AWAY_S: Final = 5.0
 _LOG_EVERY_S: Final = 10.0
 
@@ -93,6 +94,26 @@ class Links:
         """
         self._signer.verify(name, expires, signature, now=self._now())
         return await self._store.open(name)
+
+    async def read_own(self, url: str) -> bytes | None:
+        """The image behind a link of ours, wherever it says that we are; None where the URL is no link of ours.
+
+        Raises:
+            GatewayError: INVALID_REQUEST ``invalid_image_url`` where it has expired, or its image is gone.
+        """
+        parts = urlsplit(url) if len(url) <= _LONGEST_LINK else None
+        name = parts.path.rpartition(FILES_PATH)[2] if parts and FILES_PATH in parts.path else ""
+        if parts is None or not name:
+            return None
+        query = dict(parse_qsl(parts.query, max_num_fields=16))
+        try:
+            image = await self.open(name, query.get("expires", ""), query.get("signature", ""))
+        except GatewayError as error:
+            if error.code == "invalid_signature":
+                # A path of somebody else's that looks like ours.
+                return None
+            raise invalid("image_url", f"image_url is a link to a result of this gateway. {error.message}") from None
+        return b"".join([chunk async for chunk in image.chunks])
 
     async def check(self) -> None:
         """Raises GatewayError ``storage_failed`` where no image could be stored just now."""

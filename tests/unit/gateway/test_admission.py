@@ -279,6 +279,18 @@ class TestMoney:
         assert (error.kind, error.code) == (ErrorKind.PERMISSION_DENIED, "price_unknown")
         await gateway.create(request(), seen(holder()))
 
+    async def test_skips_a_target_without_a_price_where_another_has_one(
+        self, gateway_of: Callable[..., Gateway]
+    ) -> None:
+        unpriced = FakeBackend()
+        gateway = gateway_of(provider("a", unpriced, Profile()), provider("b", FakeBackend(), PRICED))
+        asked = request(model="a/m", fallbacks=("b/m",))
+        made = await gateway.create(asked, seen(self.CALLER))
+        assert (made.target.provider, unpriced.calls) == ("b", [])
+        assert made.warnings == ("a/m was not asked: this key has a budget, and its price is not known.",)
+        # Without a budget there is nothing to keep.
+        assert (await gateway.create(asked, seen(holder()))).target.provider == "a"
+
     async def test_of_two_hundred_at_once_stays_within_the_budget(
         self, gateway_of: Callable[..., Gateway], store: SqliteStore
     ) -> None:
