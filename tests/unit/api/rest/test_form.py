@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.api.rest.body import whole_body
 from service.api.rest.form import parse_form
 from service.api.rest.multipart import MOST_PARTS
-from service.api.validation import MOST_TEXT_BYTES, Fields
+from service.api.validation import MOST_TEXT_BYTES, Fields, checked
 from service.core.errors import ErrorKind, GatewayError
 
 BOUNDARY = "----form"
@@ -356,3 +356,87 @@ def _parsed_or_refused(content_type: str, data: bytes) -> None:
         assert len(refused.message) < 1000
         assert len(refused.param) < 100
         assert refused.code.replace("_", "").isalnum() or not refused.code
+
+
+class TestFormsOfRealClients:
+    """What clients, proxies and people write, against the letter of the standards or beside it."""
+
+    @pytest.mark.parametrize("boundary", ["a=b:c/d?e", "----=_Part_1_2", '"quoted; b"', "x  "])
+    def test_a_boundary_of_any_characters_is_taken(self, boundary: str) -> None:
+        bare = boundary.strip('" ')
+        form = f'--{bare}\r\nContent-Disposition: form-data; name="n"\r\n\r\n2\r\n--{bare}--\r\n'.encode()
+        content_type = f"Multipart/Form-Data; charset=utf-8; Boundary={boundary}"
+        assert parse_form(whole_body(content_type, form)).n == 2
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b'content-disposition: form-data; name="image"; filename="\xff\xfe.png"',
+            b'Content-Disposition: form-data; name="image"; filename="\xb2\xe2.png"\r\nContent-Type: image/png',
+            b'Content-Disposition: form-data;\r\n  name="image";\r\n\tfilename="a.png"',
+            b"Content-Disposition: form-data; name=image; filename*=UTF-8''%e2%82%ac.png",
+            b'Content-Type: image/png\r\nContent-Disposition: form-data; filename="n=1; name=x.png"; name="image"',
+        ],
+    )
+    def test_a_parts_header_is_read_however_it_is_written(self, head: bytes) -> None:
+        form = b"preamble\r\n--b \t\r\n" + head + b"\r\n\r\n\x89PNG\r\n--b-- \r\nepilogue"
+        assert parse_form(whole_body("multipart/form-data; boundary=b", form)).image == b"\x89PNG"
+
+    def test_an_empty_part_is_empty(self) -> None:
+        form = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\r\n--b--'
+        assert parse_form(whole_body("multipart/form-data; boundary=b", form)).prompt == ""
+
+    @pytest.mark.parametrize("name", ["n", "seed", "strength", "provider_options"])
+    def test_empty_text_means_absent(self, name: str) -> None:
+        fields = parsed(("image", b"x"), (name, ""))
+        assert (fields.n, fields.seed, fields.strength, fields.provider_options) == (None, None, None, {})
+
+    @pytest.mark.parametrize("name", ["image", "image[]", "image[0]", "image[1]"])
+    def test_an_image_may_be_one_of_a_list(self, name: str) -> None:
+        assert parsed((name, b"\x89PNG")).image == b"\x89PNG"
+
+    @pytest.mark.parametrize("name", ["images", "images[]", "file", "img", "input_image"])
+    def test_an_image_by_another_name_is_told_the_right_one(self, name: str) -> None:
+        with pytest.raises(GatewayError) as caught:
+            checked(parsed((name, b"\x89PNG")))
+        assert caught.value.code == "missing_image"
+        assert f"{name!r} is not read: name it image." in caught.value.message
+
+    @pytest.mark.parametrize(
+        ("text", "advice"),
+        [
+            ("photo.png", "-F image=@path, with the @"),
+            ("/home/me/my photo.png", "-F image=@path, with the @"),
+            ("https://example.org/a.png", "give the URL as image_url"),
+            ("data:image/png;base64,iVBORw0KGgo=", "give the URL as image_url"),
+            ("iVBORw0KGgo" * 20, "give it as image_url, as data:image/png;base64,…"),
+        ],
+    )
+    def test_text_instead_of_a_file_is_told_what_to_do(self, text: str, advice: str) -> None:
+        form = f'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n{text}\r\n--b--'.encode()
+        with pytest.raises(GatewayError) as caught:
+            parse_form(whole_body("multipart/form-data; boundary=b", form))
+        assert (caught.value.param, caught.value.code) == ("image", "invalid_image")
+        assert advice in caught.value.message
+
+    @pytest.mark.parametrize(("charset", "data"), [("iso-8859-1", b"gr\xfcn"), ("Shift_JIS", "猫".encode("shift_jis"))])
+    def test_a_declared_charset_is_honoured(self, charset: str, data: bytes) -> None:
+        assert parse_form(whole_body(CONTENT_TYPE, with_charset(charset, data))).prompt == data.decode(charset)
+
+    @pytest.mark.parametrize("charset", ["zlib", "idna", "punycode", "unicode_escape", "nonsense", "utf-7", "x" * 900])
+    def test_a_charset_that_is_none_of_texts_is_refused(self, charset: str) -> None:
+        with pytest.raises(GatewayError) as caught:
+            parse_form(whole_body(CONTENT_TYPE, with_charset(charset, b"a")))
+        assert caught.value.code == "invalid_prompt"
+
+    def test_unknown_names_are_told_with_the_nearest(self) -> None:
+        assert parsed(("image", b"x"), ("sieze", "1"), ("zzz", "1")).warnings == [
+            "Unknown fields were ignored: 'sieze' (did you mean size?), 'zzz'."
+        ]
+
+
+def with_charset(charset: str, data: bytes) -> bytes:
+    head = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="prompt"\r\nContent-Type: text/plain; charset={charset}'
+    )
+    return head.encode() + b"\r\n\r\n" + data + f"\r\n--{BOUNDARY}--".encode()
