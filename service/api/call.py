@@ -29,6 +29,8 @@ class Call:
         idempotency_key: The caller's name for the request, so that it is done once; None: there is none.
         sidecar_attempt: How often a proxy has sent this request, with the id that it has; 0: none says so.
         content_encoding: How the body of a REST request is compressed; empty: it is not.
+        http_method: Of a REST request, where it is none that Envoy made of it.
+        range: The part of a file that a REST request asks for, as its header says.
         cache_headers: Those of the request's headers that are about the cache.
         caller: Who that is, once it is known.
         headers: Response headers, sent with the answer whether it succeeds or fails.
@@ -47,6 +49,8 @@ class Call:
     origin: str = ""
     query: str = ""
     content_encoding: str = ""
+    http_method: str = ""
+    range: str = ""
     idempotency_key: str | None = field(default=None, repr=False)
     sidecar_attempt: int = 0
     cache_headers: Mapping[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from service.api.credentials import credential_in
 from service.api.log_line import logged
 from service.api.origin_policy import refuse_foreign
 from service.api.request_headers import (
+    METHOD_HEADER,
     QUERY_HEADER,
     RAW_HEADER,
     REQUEST_ID_HEADER,
@@ -188,6 +189,8 @@ class Calls:
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
             credential=credential_in(metadata),
             origin=metadata.get("origin", ""),
+            http_method=metadata.get(METHOD_HEADER, "") if transcoded else "",
+            range=metadata.get("range", "") if transcoded else "",
             content_encoding=content_encoding(metadata) if transcoded else "",
             query=metadata.get(QUERY_HEADER, "") if transcoded else "",
             idempotency_key=metadata.get(KEY_HEADER),

@@ -10,10 +10,16 @@ from imagevariations.v1 import (
     image_file_service_pb2,
 )
 
+from service.api.byte_range import ByteRange, byte_range
 from service.api.call import Call
 from service.api.calls import Calls, Context
+from service.api.status import HTTP_STATUS_HEADER
 from service.api.unread import Unread
+from service.core.errors import ErrorKind, GatewayError
 from service.gateway.delivery.links import Links
+
+# Envoy's Lua filter makes the Content-Length of it: under its own name it would have to fit gRPC's frames.
+LENGTH_HEADER = "x-file-length"
 
 
 class ImageFileServicer:
@@ -31,7 +37,16 @@ class ImageFileServicer:
             image = await self._links.open(link.name, str(link.expires), link.signature)
             # The link is the permission: whoever has it may keep what it shows, but no shared cache may.
             call.headers |= {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
-            async for chunk in image.chunks:
+            asked = _asked(call.range, image.size)
+            if call.transcoded:
+                length = image.size if asked is None else asked.end - asked.start
+                call.headers |= {"accept-ranges": "bytes", LENGTH_HEADER: str(length)}
+                if asked is not None:
+                    call.headers |= {"content-range": asked.content_range, HTTP_STATUS_HEADER: "206"}
+            if call.http_method == "HEAD":
+                yield httpbody_pb2.HttpBody(content_type=image.media_type)
+                return
+            async for chunk in image.chunks if asked is None else asked.of(image.chunks):
                 yield httpbody_pb2.HttpBody(content_type=image.media_type, data=chunk)
 
         async with contextlib.aclosing(
@@ -39,3 +54,15 @@ class ImageFileServicer:
         ) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+
+def _asked(header: str, size: int) -> ByteRange | None:
+    try:
+        return byte_range(header, size)
+    except ValueError:
+        raise GatewayError(
+            ErrorKind.RANGE_NOT_SATISFIABLE,
+            f"The file has {size} bytes: there is nothing in the range {header[:60]!r}.",
+            param="range",
+            may_have_run=False,
+        ) from None

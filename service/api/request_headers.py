@@ -14,6 +14,7 @@ _SANE_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,4
 
 # Set by Envoy when it transcodes; it overwrites what a client sends under these names.
 TRANSCODED_HEADER = "x-envoy-original-path"
+METHOD_HEADER = "x-envoy-original-method"
 QUERY_HEADER = "x-original-query"
 HOST_HEADER = "x-forwarded-host"
 SCHEME_HEADER = "x-forwarded-proto"

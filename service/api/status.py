@@ -56,6 +56,7 @@ STATUS: Mapping[ErrorKind, Row] = {
     ErrorKind.BUDGET_EXCEEDED: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, 402, "billing_error", "budget_exceeded"),
     ErrorKind.NOT_FOUND: Row(grpc.StatusCode.NOT_FOUND, 404, _INVALID, "not_found"),
     ErrorKind.KEY_REUSED: Row(grpc.StatusCode.ALREADY_EXISTS, 409, "idempotency_error", "idempotency_key_reused"),
+    ErrorKind.RANGE_NOT_SATISFIABLE: Row(grpc.StatusCode.OUT_OF_RANGE, 416, _INVALID, "range_not_satisfiable"),
     ErrorKind.UNSUPPORTED: Row(grpc.StatusCode.INVALID_ARGUMENT, 400, _INVALID, "unsupported_by_model"),
     ErrorKind.CONTENT_REJECTED: Row(grpc.StatusCode.INVALID_ARGUMENT, 400, "content_policy_error", "content_rejected"),
     # Our credentials, not the caller's: UNAUTHENTICATED would mislead them.

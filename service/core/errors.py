@@ -25,6 +25,7 @@ class ErrorKind(Enum):
     BUDGET_EXCEEDED = "budget_exceeded"
     NOT_FOUND = "not_found"
     KEY_REUSED = "key_reused"
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     # What became of an attempt at one target.
     UNSUPPORTED = "unsupported"
     CONTENT_REJECTED = "content_rejected"
@@ -55,6 +56,7 @@ _BEFORE_ANY_CALL = frozenset(
         ErrorKind.BUDGET_EXCEEDED,
         ErrorKind.NOT_FOUND,
         ErrorKind.KEY_REUSED,
+        ErrorKind.RANGE_NOT_SATISFIABLE,
     }
 )
 

@@ -165,7 +165,7 @@ class TargetRunner:
         context = CallContext(
             deadline=deadline,
             emit=happened,
-            raw=provider.always_raw or (record.request.raw and provider.allow_raw),
+            raw=_raw(record, provider),
             direct_key=direct_key,
             key_names=key_names,
             turn_ends=turn_ends,
@@ -232,3 +232,10 @@ def _failure(errors: Sequence[GatewayError | None]) -> GatewayError:
     if not failures:
         return GatewayError(ErrorKind.BAD_RESPONSE, "The provider made fewer images than it was asked for.")
     return next((error for error in failures if not RULES[error.kind].next_target), failures[0])
+
+
+def _raw(record: Record, provider: Provider) -> bool:
+    """Whether to show the exchange with a provider; a warning where it is asked for and not allowed."""
+    if record.request.raw and not (provider.allow_raw or provider.always_raw):
+        record.warn(f"The exchange with {provider.name} is not shown: this gateway does not allow it (allow_raw).")
+    return provider.always_raw or (record.request.raw and provider.allow_raw)

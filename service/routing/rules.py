@@ -53,6 +53,7 @@ RULES: Mapping[ErrorKind, Rule] = MappingProxyType(
         ErrorKind.BUDGET_EXCEEDED: _FINAL,
         ErrorKind.NOT_FOUND: _FINAL,
         ErrorKind.KEY_REUSED: _FINAL,
+        ErrorKind.RANGE_NOT_SATISFIABLE: _FINAL,
         ErrorKind.UNSUPPORTED: Rule(next_target=True),
         # Shopping refused content around is for the operator to allow: RoutePolicy.
         ErrorKind.CONTENT_REJECTED: _FINAL,

@@ -126,6 +126,30 @@ def test_a_link_serves_the_image_and_nothing_else_does(client: httpx.Client, sma
         assert refused.json()["error"]["type"] in ("permission_error", "invalid_request_error")
 
 
+def test_a_result_is_served_in_parts_and_told_without_its_bytes(client: httpx.Client, small_png: bytes) -> None:
+    link = by_form(client, small_png, size="256x256").json()["data"][0]["url"]
+    whole = client.get(link)
+    assert int(whole.headers["content-length"]) == len(whole.content)
+    assert whole.headers["accept-ranges"] == "bytes"
+    head = client.head(link)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert head.headers["content-type"] == "image/png"
+    size = len(whole.content)
+    for asked, part in (
+        ("bytes=0-9", slice(0, 10)),
+        ("bytes=10-", slice(10, None)),
+        ("bytes=-7", slice(size - 7, None)),
+    ):
+        answer = client.get(link, headers={"range": asked})
+        assert (answer.status_code, answer.content) == (206, whole.content[part])
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        assert answer.headers["content-range"].endswith(f"/{size}")
+    assert client.get(link, headers={"range": "bytes=0-1,5-6"}).content == whole.content
+    beyond = client.get(link, headers={"range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.json()["error"]["code"]) == (416, "range_not_satisfiable")
+
+
 def test_a_result_can_be_varied_again_by_its_link(client: httpx.Client, small_png: bytes) -> None:
     link = by_form(client, small_png, size="256x256").json()["data"][0]["url"]
     again = client.post(VARIATIONS, json={"image_url": link, "size": "256x256"})

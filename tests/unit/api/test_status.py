@@ -24,6 +24,7 @@ TYPE_OF_HTTP_STATUS = {
     409: {"idempotency_error"},
     413: {"invalid_request_error"},
     415: {"invalid_request_error"},
+    416: {"invalid_request_error"},
     429: {"rate_limit_error"},
     499: {"api_error"},
     500: {"api_error"},

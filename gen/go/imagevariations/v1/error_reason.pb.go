@@ -162,6 +162,8 @@ const (
 	ErrorReason_INTERNAL_ERROR ErrorReason = 66
 	// A request of this idempotency key was begun, and its outcome is not known, or no longer kept.
 	ErrorReason_IDEMPOTENCY_OUTCOME_UNKNOWN ErrorReason = 67
+	// The file has no bytes in the range that was asked for.
+	ErrorReason_RANGE_NOT_SATISFIABLE ErrorReason = 68
 )
 
 // Enum value maps for ErrorReason.
@@ -235,6 +237,7 @@ var (
 		65: "CANCELLED",
 		66: "INTERNAL_ERROR",
 		67: "IDEMPOTENCY_OUTCOME_UNKNOWN",
+		68: "RANGE_NOT_SATISFIABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":       0,
@@ -305,6 +308,7 @@ var (
 		"CANCELLED":                      65,
 		"INTERNAL_ERROR":                 66,
 		"IDEMPOTENCY_OUTCOME_UNKNOWN":    67,
+		"RANGE_NOT_SATISFIABLE":          68,
 	}
 )
 
@@ -339,7 +343,7 @@ var File_imagevariations_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\xfb\v\n" +
+	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\x96\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -410,7 +414,8 @@ const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\aTIMEOUT\x10@\x12\r\n" +
 	"\tCANCELLED\x10A\x12\x12\n" +
 	"\x0eINTERNAL_ERROR\x10B\x12\x1f\n" +
-	"\x1bIDEMPOTENCY_OUTCOME_UNKNOWN\x10CBp\n" +
+	"\x1bIDEMPOTENCY_OUTCOME_UNKNOWN\x10C\x12\x19\n" +
+	"\x15RANGE_NOT_SATISFIABLE\x10DBp\n" +
 	"\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3"
 
 var (

@@ -95,9 +95,10 @@ const file_imagevariations_v1_image_file_service_proto_rawDesc = "" +
 	"\x13GetImageFileRequest\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\x12\x1e\n" +
 	"\aexpires\x18\x02 \x01(\rB\x04\xe2A\x01\x02R\aexpires\x12\"\n" +
-	"\tsignature\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\tsignature2\x84\x01\n" +
-	"\x10ImageFileService\x12p\n" +
-	"\fGetImageFile\x12'.imagevariations.v1.GetImageFileRequest\x1a\x14.google.api.HttpBody\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/images/files/{name}0\x01Bp\n" +
+	"\tsignature\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\tsignature2\xa8\x01\n" +
+	"\x10ImageFileService\x12\x93\x01\n" +
+	"\fGetImageFile\x12'.imagevariations.v1.GetImageFileRequest\x1a\x14.google.api.HttpBody\"B\x82\xd3\xe4\x93\x02<Z!B\x1f\n" +
+	"\x04HEAD\x12\x17/v1/images/files/{name}\x12\x17/v1/images/files/{name}0\x01Bp\n" +
 	"\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3"
 
 var (

@@ -158,6 +158,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A bug; the log has more under the request id."""
     IDEMPOTENCY_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 67
     """A request of this idempotency key was begun, and its outcome is not known, or no longer kept."""
+    RANGE_NOT_SATISFIABLE: _ErrorReason.ValueType  # 68
+    """The file has no bytes in the range that was asked for."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request failed: what `google.rpc.ErrorInfo.reason` says in the domain `imagevariations.v1` and, in lower case, what
@@ -300,4 +302,6 @@ INTERNAL_ERROR: ErrorReason.ValueType  # 66
 """A bug; the log has more under the request id."""
 IDEMPOTENCY_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 67
 """A request of this idempotency key was begun, and its outcome is not known, or no longer kept."""
+RANGE_NOT_SATISFIABLE: ErrorReason.ValueType  # 68
+"""The file has no bytes in the range that was asked for."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+imagevariations/v1/image_file_service.proto\x12\x12imagevariations.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\"Y\n\x13GetImageFileRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x65xpires\x18\x02 \x01(\rB\x04\xe2\x41\x01\x02\x12\x17\n\tsignature\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x32\x84\x01\n\x10ImageFileService\x12p\n\x0cGetImageFile\x12\'.imagevariations.v1.GetImageFileRequest\x1a\x14.google.api.HttpBody\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/images/files/{name}0\x01\x42p\n\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+imagevariations/v1/image_file_service.proto\x12\x12imagevariations.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\"Y\n\x13GetImageFileRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x65xpires\x18\x02 \x01(\rB\x04\xe2\x41\x01\x02\x12\x17\n\tsignature\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x32\xa8\x01\n\x10ImageFileService\x12\x93\x01\n\x0cGetImageFile\x12\'.imagevariations.v1.GetImageFileRequest\x1a\x14.google.api.HttpBody\"B\x82\xd3\xe4\x93\x02<\x12\x17/v1/images/files/{name}Z!B\x1f\n\x04HEAD\x12\x17/v1/images/files/{name}0\x01\x42p\n\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,9 +42,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETIMAGEFILEREQUEST'].fields_by_name['signature']._loaded_options = None
   _globals['_GETIMAGEFILEREQUEST'].fields_by_name['signature']._serialized_options = b'\342A\001\002'
   _globals['_IMAGEFILESERVICE'].methods_by_name['GetImageFile']._loaded_options = None
-  _globals['_IMAGEFILESERVICE'].methods_by_name['GetImageFile']._serialized_options = b'\202\323\344\223\002\031\022\027/v1/images/files/{name}'
+  _globals['_IMAGEFILESERVICE'].methods_by_name['GetImageFile']._serialized_options = b'\202\323\344\223\002<\022\027/v1/images/files/{name}Z!B\037\n\004HEAD\022\027/v1/images/files/{name}'
   _globals['_GETIMAGEFILEREQUEST']._serialized_start=157
   _globals['_GETIMAGEFILEREQUEST']._serialized_end=246
   _globals['_IMAGEFILESERVICE']._serialized_start=249
-  _globals['_IMAGEFILESERVICE']._serialized_end=381
+  _globals['_IMAGEFILESERVICE']._serialized_end=417
 # @@protoc_insertion_point(module_scope)

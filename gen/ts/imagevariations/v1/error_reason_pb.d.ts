@@ -491,6 +491,13 @@ export enum ErrorReason {
    * @generated from enum value: IDEMPOTENCY_OUTCOME_UNKNOWN = 67;
    */
   IDEMPOTENCY_OUTCOME_UNKNOWN = 67,
+
+  /**
+   * The file has no bytes in the range that was asked for.
+   *
+   * @generated from enum value: RANGE_NOT_SATISFIABLE = 68;
+   */
+  RANGE_NOT_SATISFIABLE = 68,
 }
 
 /**
