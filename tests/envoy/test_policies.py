@@ -45,7 +45,7 @@ def opened(caller: Caller, doubles: DoublesServer) -> Callable[[str], None]:
     def fail_often(provider: str) -> None:
         doubles.state.fail("openai", "server_error")
         for _ in range(FAILURES):
-            assert caller.ask(f"{provider}/{MODEL}").status_code == 503
+            assert caller.ask(f"{provider}/{MODEL}").status_code == 502
         assert asked(doubles) == ["openai"] * FAILURES
 
     return fail_often
