@@ -18,10 +18,24 @@ SHORTEST_SECRET = 24
 """Characters that a key or token needs, so that nobody guesses it."""
 
 
+_REDIS_SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+)
+
+
 def _state(value: SecretStr) -> SecretStr:
     scheme, separator, rest = value.get_secret_value().partition("://")
-    if separator and (scheme not in ("redis", "rediss", "unix") or not rest):
-        raise ValueError("must be a file, or a URL that starts with redis://, rediss:// or unix://")
+    if separator and (scheme not in _REDIS_SCHEMES or not rest):
+        raise ValueError(
+            "must be a file, or a URL that starts with redis://, rediss:// or unix://, or with redis+cluster:// or "
+            "redis+sentinel://"
+        )
     return value
 
 

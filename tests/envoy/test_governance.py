@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -336,7 +335,7 @@ def test_a_store_that_goes_away_is_a_503_and_its_return_needs_nobody(
         assert post(gateway, picture, secret("unknown")).status_code == 503
         own_redis_server.start()
         # As it is told to, a caller comes again.
-        time.sleep(int(refused.headers["retry-after"]))
+        threading.Event().wait(int(refused.headers["retry-after"]))
         assert post(gateway, picture, secret("limited")).status_code == 200
 
 
