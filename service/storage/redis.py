@@ -107,9 +107,17 @@ class RedisServer:
         await self._probing.aclose(0.0)
         with contextlib.suppress(*_FAILURES):
             async with asyncio.timeout(self._longest_wait_s):
+                if isinstance(self._client, RedisCluster):
+                    # Its own ``aclose`` does nothing while it is about to look for the servers anew.
+                    await self._client.nodes_manager.aclose()
+                    await self._client.nodes_manager.aclose("startup_nodes")
+                    return
+                pool = self._client.connection_pool
                 await answer(self._client.aclose())
-                if isinstance(self._client, Redis):
-                    await self._client.connection_pool.disconnect()
+                await pool.disconnect()
+                if isinstance(pool, SentinelConnectionPool):
+                    for sentinel in pool.sentinel_manager.sentinels:
+                        await sentinel.aclose()
 
     def _node_of(self, key: str) -> str:
         """The name of the server in a cluster that has this key; empty where there is one server, or it is unknown."""
@@ -155,6 +163,8 @@ def _client(url: str, longest_wait_s: float, *, decodes: bool) -> Redis | RedisC
     }
     if parts.scheme in CLUSTER_SCHEMES:
         credentials, nodes = _cluster(parts.scheme, parts.netloc)
+        # Each time after the servers have been asked once more which of them has the key.
+        options["retry"] = Retry(NoBackoff(), 3)
         return RedisCluster(startup_nodes=nodes, max_connections=2 * _MOST_CONNECTIONS, **credentials, **options)
     waiting = {"max_connections": _MOST_CONNECTIONS, "timeout": longest_wait_s}
     if parts.scheme in SENTINEL_SCHEMES:

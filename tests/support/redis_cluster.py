@@ -1,11 +1,12 @@
 """A real cluster of Redis or Valkey on loopback: three servers with slots, and one that stands by for the first.
 
-Also servers with sentinels. In a conftest.py: ``from redis_cluster import redis_cluster, redis_sentinels  # noqa: F401``.
+Also servers with sentinels. In a test: ``from redis_cluster import redis_cluster, redis_sentinels  # noqa: F401``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import threading
@@ -25,7 +26,8 @@ class Node:
 
     def __init__(self, directory: Path, *arguments: str, first: str = "") -> None:
         directory.mkdir(parents=True)
-        self.port, self._process = free_port(), None
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
         with (directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -55,6 +57,15 @@ class Node:
         if answer.startswith("-"):
             raise RuntimeError(f"{' '.join(words)}: {answer}")
         return answer
+
+    def freeze(self) -> None:
+        """Makes it a server that takes connections and never answers, until ``thaw``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -95,16 +106,29 @@ def until(condition: Callable[[], bool]) -> None:
     raise RuntimeError("the servers did not come about in time")
 
 
+@pytest.fixture(scope="module")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests of the module, which choose names of their own."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def redis_cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Fresh and empty."""
+def own_redis_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """One whose servers the test may kill."""
+    with running_cluster(tmp_path) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def running_cluster(directory: Path) -> Iterator[Cluster]:
     nodes: list[Node] = []
     try:
         bus_ports = [free_port() for _ in range(4)]
         for number, bus_port in enumerate(bus_ports):
             nodes.append(
                 Node(
-                    tmp_path / f"node-{number}",
+                    directory / f"node-{number}",
                     *("--cluster-enabled", "yes", "--cluster-node-timeout", _NODE_TIMEOUT_MS),
                     *("--cluster-port", str(bus_port), "--appendonly", "no", "--repl-diskless-sync-delay", "0"),
                 )
