@@ -18,7 +18,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-explore check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
+.PHONY: help run demo test test-explore test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(VENV)/dev-installed node-installed ## Run every test, the real Envoy and
 test-explore: $(VENV)/dev-installed ## Look for new failing examples of the property tests, for EXPLORE_SECONDS
 	@end=$$(( $$(date +%s) + $(EXPLORE_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/pytest -q -m hypothesis --hypothesis-profile=explore tests || exit 1; done
+
+test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
+	$(BIN)/pytest tests/clients -m "clients or not clients"
 
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 

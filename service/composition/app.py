@@ -14,13 +14,13 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
 
 from service import engine
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.image_file_servicer import ImageFileServicer
 from service.api.model_servicer import ModelServicer
+from service.api.reflection import enable_reflection
 from service.api.unread import add_servicer
 from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
 from service.api.variations import Variations
@@ -38,6 +38,7 @@ from service.gateway.backends.local import LocalBackend
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.gateway import Gateway
 from service.gateway.target_runner import TargetRunner
+from service.governance.load import LoadLimiter, LoadLimits
 from service.imaging.inspect import ImageLimits
 from service.routing.route import RoutePolicy
 
@@ -110,7 +111,10 @@ async def running(config: Config) -> AsyncIterator[int]:
             Finisher(imaging, links, limits),
             limits=limits,
             fetch=transport.fetch_for_caller,
-            policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
+            policy=RoutePolicy(
+                next_after_content_rejected=config.fall_back_when_rejected,
+                target_time_share=config.timeouts.target_share,
+            ),
             admission=Admission(directory, governance.governor),
             caching=caching,
         )
@@ -118,7 +122,7 @@ async def running(config: Config) -> AsyncIterator[int]:
 
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
-        variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
+        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)))
         servicers = (
             ImageVariationServicer(variations),
             ImageVariationFormServicer(variations),
@@ -129,7 +133,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         for service, servicer in zip(SERVICES, servicers, strict=True):
             add_servicer(server, service, servicer)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
         await server.start()
@@ -143,6 +147,17 @@ async def running(config: Config) -> AsyncIterator[int]:
             for name in SERVICE_NAMES:
                 await health.set(name, HealthCheckResponse.NOT_SERVING)
             await server.stop(DRAIN_S)
+
+
+def _load_limits(config: Config) -> LoadLimits:
+    limits = config.limits
+    return LoadLimits(
+        limits.concurrent_requests,
+        limits.memory_bytes,
+        limits.share_per_key,
+        limits.waiting_requests,
+        limits.longest_wait,
+    )
 
 
 def _call_settings(config: Config) -> CallSettings:

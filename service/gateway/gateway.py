@@ -216,6 +216,7 @@ class Gateway:
                 deadline=deadline,
                 direct_key=direct_key if step.index == 0 else "",
                 key_names=context.caller.key_names(target.provider),
+                turn_ends=route.turn_ends(asyncio.get_running_loop().time(), deadline, self._directory.usable),
             )
             if error is None:
                 return None
