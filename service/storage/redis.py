@@ -108,7 +108,8 @@ class RedisServer:
         with contextlib.suppress(*_FAILURES):
             async with asyncio.timeout(self._longest_wait_s):
                 if isinstance(self._client, RedisCluster):
-                    # Its own ``aclose`` does nothing while it is about to look for the servers anew.
+                    await self._client.aclose()
+                    # That does nothing while it is about to look for the servers anew.
                     await self._client.nodes_manager.aclose()
                     await self._client.nodes_manager.aclose("startup_nodes")
                     return
