@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from service.catalog import catalog
 from service.catalog.catalog import ProviderEntry
 from service.catalog.profile import Profile
+from service.composition.transport import provider_way
 from service.config import EMBEDDED_PROVIDER, Config, ProviderSettings, parse_target
 from service.core.values import Target
 from service.gateway.backends.local import LocalBackend
@@ -134,7 +135,8 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
         ),
     )
     headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
-    return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)
+    way = provider_way(settings, config)
+    return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers, way)
 
 
 def _profiles(entry: ProviderEntry, settings: ProviderSettings) -> Mapping[str, Profile]:

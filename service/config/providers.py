@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ssl
 from collections.abc import Mapping
 from typing import Annotated, Any, get_type_hints
 
@@ -10,10 +11,12 @@ from pydantic import BeforeValidator, Field, ValidationInfo, create_model, model
 
 from service.catalog.profile import Price, Profile
 from service.config.fields import (
+    CertificateFile,
     Frozen,
     HeaderName,
     Number,
     OptionalUrl,
+    ProxyUrl,
     Seconds,
     Secret,
     Settings,
@@ -127,6 +130,9 @@ class ProviderSettings(Settings):
         max_retries: None: ``retries.max``.
         concurrency: Most calls at a time. None: no limit of its own.
         allow_raw: Whether raw requests and responses may be shown. None: the general ``allow_raw``.
+        proxy: Used for every request to it; ``none``: no proxy. None: as ``outbound`` says.
+        client_certificate: Ours, in PEM with its chain, for a server that asks for one, and
+        client_key: the key of it. Empty: it is in the same file.
         always_raw: Whether they are shown in every answer, without being asked for; ``allow_raw`` has to let them.
     """
 
@@ -143,6 +149,26 @@ class ProviderSettings(Settings):
     concurrency: Annotated[Whole, Field(ge=1, le=100_000)] | None = None
     allow_raw: bool | None = None
     always_raw: bool = False
+    proxy: ProxyUrl | None = None
+    client_certificate: CertificateFile = ""
+    client_key: str = ""
+
+    @model_validator(mode="after")
+    def _check_client_key(self) -> ProviderSettings:
+        if self.client_key and not self.client_certificate:
+            raise ValueError("client_key needs a client_certificate")
+        if self.client_certificate:
+            try:
+                # The password, never right, keeps OpenSSL from asking for one at the terminal.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+                    self.client_certificate,
+                    self.client_key or None,
+                    password="-",  # noqa: S106 - no password at all
+                )
+            except OSError as error:
+                reason = "the file cannot be read" if not isinstance(error, ssl.SSLError) else "it does not fit"
+                raise ValueError(f"client_certificate has no key in client_key or its own file: {reason}") from None
+        return self
 
     @model_validator(mode="after")
     def _name_keys(self) -> ProviderSettings:
