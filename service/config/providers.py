@@ -24,6 +24,7 @@ from service.config.fields import (
     Whole,
     empty,
 )
+from service.config.secret_files import read_secret
 from service.core.values import Size
 from service.providers.base import Credential
 
@@ -33,8 +34,9 @@ class KeySettings(Settings):
 
     Attributes:
         name: For logs and attempts. Empty in the file: ``key-1``, ``key-2`` and so on.
-        value: The key itself, whether written in the file or taken from ``env``.
+        value: The key itself, whether written in the file or taken from ``env`` or ``file``.
         env: The environment variable that ``value`` came from, or empty.
+        file: The file that ``value`` came from, or empty. It is read anew when it changes.
         parts: What some schemes need besides or instead (AWS: access_key_id, secret_access_key, session_token).
         weight: Share of the calls, relative to the provider's other keys; 0: only when no other can be used.
         models: The models it may be used for; empty: all.
@@ -43,6 +45,7 @@ class KeySettings(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = ""
     value: Secret | None = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = ""
+    file: str = ""
     parts: Frozen[str, Secret] = Field(default_factory=empty)
     weight: Annotated[Number, Field(ge=0, le=1_000_000)] = 1.0
     models: tuple[str, ...] = ()
@@ -55,10 +58,15 @@ class KeySettings(Settings):
         if not isinstance(values, dict):
             return values
         name = values.get("env")
-        if name and values.get("value"):
-            raise ValueError("give either value or env, not both")
-        if not name and not values.get("value") and not values.get("parts"):
-            raise ValueError("needs a value, or env naming the environment variable that holds it")
+        file = values.get("file")
+        if sum(bool(source) for source in (name, file, values.get("value"))) > 1:
+            raise ValueError("give one of value, env and file, not several")
+        if not (name or file or values.get("value") or values.get("parts")):
+            raise ValueError(
+                "needs a value, env naming the environment variable that holds it, or file naming the file"
+            )
+        if isinstance(file, str) and file:
+            return {**values, "value": read_secret(file)}
         if isinstance(name, str) and name:
             environment: Mapping[str, str] = (info.context or {}).get("environment", {})
             if not environment.get(name, "").strip():
