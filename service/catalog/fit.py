@@ -157,9 +157,13 @@ def _nearest_offered(width: float, height: float, sizes: tuple[Size, ...]) -> Si
 def _nearest_free(width: float, height: float, profile: Profile) -> Size:
     """The shape scaled into the limits and rounded up to the multiple; a limit wins over the shape."""
     multiple = profile.size_multiple
+    if width > height * profile.max_ratio:
+        height = width / profile.max_ratio
+    elif height > width * profile.max_ratio:
+        width = height / profile.max_ratio
     least = _up(profile.min_side, multiple)
     most = profile.max_side // multiple * multiple
-    enlarged = max(1.0, least / min(width, height))
+    enlarged = max(1.0, least / min(width, height), math.sqrt(profile.min_pixels / (width * height)))
     width, height = width * enlarged, height * enlarged
     reduced = min(1.0, most / max(width, height), math.sqrt(profile.max_pixels / (width * height)))
     sides = [min(most, max(least, _up(side * reduced, multiple))) for side in (width, height)]

@@ -14,13 +14,13 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
 
 from service import engine
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.image_file_servicer import ImageFileServicer
 from service.api.model_servicer import ModelServicer
+from service.api.reflection import enable_reflection
 from service.api.unread import add_servicer
 from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
 from service.api.variations import Variations
@@ -40,6 +40,7 @@ from service.gateway.backends.local import LocalBackend
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.gateway import Gateway
 from service.gateway.target_runner import TargetRunner
+from service.governance.load import LoadLimiter, LoadLimits
 from service.imaging.inspect import ImageLimits
 from service.routing.route import RoutePolicy
 
@@ -127,7 +128,7 @@ async def running(config: Config) -> AsyncIterator[int]:
 
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
-        variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
+        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)))
         servicers = (
             ImageVariationServicer(variations),
             ImageVariationFormServicer(variations),
@@ -138,7 +139,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         for service, servicer in zip(SERVICES, servicers, strict=True):
             add_servicer(server, service, servicer)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
         await server.start()
@@ -152,6 +153,17 @@ async def running(config: Config) -> AsyncIterator[int]:
             for name in SERVICE_NAMES:
                 await health.set(name, HealthCheckResponse.NOT_SERVING)
             await server.stop(DRAIN_S)
+
+
+def _load_limits(config: Config) -> LoadLimits:
+    limits = config.limits
+    return LoadLimits(
+        limits.concurrent_requests,
+        limits.memory_bytes,
+        limits.share_per_key,
+        limits.waiting_requests,
+        limits.longest_wait,
+    )
 
 
 def _call_settings(config: Config) -> CallSettings:

@@ -41,7 +41,7 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor, secr
     Args:
         secret_files: Follows the files that hold providers' keys.
     """
-    entries = catalog.load()
+    entries = config.entries
     breakers = Breakers(BreakerPolicy(failures=config.breaker.failures, open_s=config.breaker.cooldown))
     providers = []
     if config.engine.enabled:
@@ -56,7 +56,7 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor, secr
         }
         settings = {**usual, **settings}
     for name, each in settings.items():
-        entry = entries[each.type or name]
+        entry = each.entry(entries[each.type or name])
         # At an address of the operator's own, whether a key is needed is the operator's to know.
         needs_key = "" if each.base_url else _needs_key(name, entry)
         upstream = _upstream(name, entry, each, config)
@@ -68,7 +68,8 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor, secr
                 name,
                 backend,
                 _profiles(entry, each),
-                default_profile=entry.default_profile,
+                # Of a server that speaks a vendor's format, the models are those that the operator lists, if any.
+                default_profile=catalog.unlisted(entry) if entry.models or not each.models else None,
                 concurrency=each.concurrency,
                 checks_keys=bool(needs_key),
                 allow_raw=allow_raw,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.catalog.catalog import listed
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
@@ -131,7 +132,7 @@ class Directory:
             GatewayError: MODEL_GONE: an alias may lead to a model that its provider does not have.
         """
         provider = self.provider(target)
-        profile = provider.profiles.get(target.model, provider.default_profile)
+        profile = listed(provider.profiles, target.model) or provider.default_profile
         if profile is None:
             raise GatewayError(
                 ErrorKind.MODEL_GONE, f"{provider.name} has no model {target.model!r:.300}.", may_have_run=False

@@ -16,7 +16,7 @@ from PIL import Image
 
 from service.core.errors import ErrorKind, GatewayError
 from service.routing.retry import RetryPolicy
-from service.transport.upstream import ExchangeSettings, Outcome
+from service.transport.upstream import CallOutcome, ExchangeSettings
 from tests.doubles.app import all_doubles
 from tests.doubles.server import DoublesServer
 
@@ -34,7 +34,7 @@ async def exchange(doubles: DoublesServer) -> AsyncIterator[LiveExchange]:  # no
         yield opened
 
 
-def _opened(outcome: Outcome) -> list[Image.Image]:
+def _opened(outcome: CallOutcome) -> list[Image.Image]:
     return [Image.open(io.BytesIO(image.data)) for image in outcome.result.images]
 
 

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from heard import Heard
 from PIL import Image
@@ -82,8 +83,13 @@ class LiveExchange:
         keys: int = 1,
         settings: ExchangeSettings | None = None,
         options: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> CallOutcome:
-        """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``."""
+        """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``.
+
+        Args:
+            facts: What an operator says of the model in the configuration.
+        """
         double = self.server.state.doubles[vendor]
         entry = catalog.load()[double.provider or double.name]
         call = call or call_for(double)
@@ -99,7 +105,7 @@ class LiveExchange:
             settings or ExchangeSettings(retry=RetryPolicy(max_retries=0)),
         )
         deadline = asyncio.get_running_loop().time() + 120
-        profile = catalog.profile(entry, call.model)
+        profile = catalog.profile(entry, call.model, facts or {})
         return await self.executor.run(upstream, call, profile, deadline=deadline, emit=self.heard)
 
     async def cancelled(self, vendor: str, call: ProviderCall, *, options: Mapping[str, str] | None = None) -> None:

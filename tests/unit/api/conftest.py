@@ -29,6 +29,7 @@ from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
 from service.governance.callers import Caller, CallerKind
 from service.governance.gate import Gate
+from service.governance.load import LoadLimiter, LoadLimits
 from service.governance.rates import Standing
 
 SERVICES = (
@@ -60,12 +61,12 @@ def serving(tmp_path: Path) -> Serving:
 
     @contextlib.asynccontextmanager
     async def serve(
-        names: Directory, *, longest_s: float = 30.0, allow_direct_keys: bool = False, most_at_a_time: int | None = None
+        names: Directory, *, longest_s: float = 30.0, allow_direct_keys: bool = False, most_at_a_time: int = 100
     ) -> AsyncIterator[grpc.aio.Channel]:
         pool = ImagingPool(2)
         calls = Calls(CallSettings(longest_s, BASE_URL), _Gate() if allow_direct_keys else None)
         gateway = make_gateway(names, pool, tmp_path / "results")
-        variations = Variations(gateway, calls, pool, most_at_a_time=most_at_a_time)
+        variations = Variations(gateway, calls, pool, LoadLimiter(LoadLimits(most_at_a_time, 10**9, waiting=0)))
         server = grpc.aio.server()
         servicers = (
             ImageVariationServicer(variations),
