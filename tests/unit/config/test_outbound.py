@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from service.config import Config, describe
+from service.governance.keys import digest
 
 Load = Callable[..., Config]
 Problems = Callable[..., list[str]]
@@ -114,3 +115,12 @@ class TestKeysInFiles:
     def test_a_key_has_one_source(self, problems_of: Problems, tmp_path: Path) -> None:
         (problem,) = problems_of(f"providers: {{openai: {{keys: [{{file: {tmp_path}/openai, value: sk-1}}]}}}}")
         assert "give one of value, env and file" in problem
+
+    @pytest.mark.parametrize(("section", "secret"), [("keys", "sk-bf-" + "s" * 43), ("tokens", "t" * 43)])
+    def test_the_gateway_s_own_keys_may_be_in_files_too(
+        self, load_text: Load, tmp_path: Path, section: str, secret: str
+    ) -> None:
+        (tmp_path / "own").write_text(f"{secret}\n")
+        config = load_text(f"{section}: [{{name: own, file: {tmp_path}/own}}]")
+        assert getattr(config, section)[0].digest == digest(secret)
+        assert secret not in repr(config) + describe(config)
