@@ -23,6 +23,7 @@ from service.config.vendors import find
 
 DEFAULT_FILE = Path("gateway.yaml")
 
+_PROXY_VARIABLES = {"proxy": ("HTTPS_PROXY", "https_proxy"), "no_proxy": ("NO_PROXY", "no_proxy")}
 _PORTS = {"GRPC_PORT": "grpc", "HTTP_PORT": "http"}
 # What the checks across sections look at; they wait until each of these is sound by itself.
 _CROSS_CHECKED = frozenset({"default_route", "aliases", "providers", "engine"})
@@ -37,7 +38,8 @@ def load(
     """Reads the configuration.
 
     The environment (GRPC_PORT, HTTP_PORT, STATE_DIRECTORY) goes before the file, the file before the defaults.
-    A provider whose usual variables are set is there without being in the file.
+    A provider whose usual variables are set is there without being in the file, and so is a proxy (HTTPS_PROXY,
+    NO_PROXY).
 
     Args:
         path: The file; it has to exist. None: ``gateway.yaml`` in the working directory, if there is one.
@@ -48,6 +50,7 @@ def load(
     """
     document = _read(path, environment)
     _override(document, environment)
+    _add_proxy(document, environment)
     entries = _catalog(document) if catalog is None else catalog
     types = {name: entry for name, entry in entries.items() if entry.translator != EMBEDDED_TRANSLATOR}
     _add_vendors(document, environment, types)
@@ -118,6 +121,23 @@ def _override(document: Document, environment: Mapping[str, str]) -> None:
     if directory:
         document.values["state_directory"] = directory
         document.variables["state_directory",] = "STATE_DIRECTORY"
+
+
+def _add_proxy(document: Document, environment: Mapping[str, str]) -> None:
+    """Adds the proxy that the usual variables name, where the file says nothing of one."""
+    section = _section(document.values, "outbound")
+    if section is None:
+        return
+    for field, names in _PROXY_VARIABLES.items():
+        name = next((name for name in names if environment.get(name, "").strip()), "")
+        if not name or section.get(field) is not None:
+            continue
+        value = environment[name].strip()
+        if field == "proxy":
+            section[field] = value if "://" in value else f"http://{value}"
+        else:
+            section[field] = [host for entry in value.split(",") if (host := entry.strip())]
+        document.variables["outbound", field] = name
 
 
 def _section(values: dict[str, Any], name: str) -> dict[str, Any] | None:

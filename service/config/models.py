@@ -18,11 +18,13 @@ from service.config.document import Document
 from service.config.fields import (
     Address,
     Bytes,
+    CertificateFile,
     Frozen,
     Listening,
     Number,
     OptionalUrl,
     Origin,
+    ProxyUrl,
     Seconds,
     Secret,
     Settings,
@@ -153,6 +155,18 @@ class TimeoutSettings(Settings):
     target_share: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
+class OutboundSettings(Settings):
+    """How providers and results are reached.
+
+    ``proxy`` is for https, but not for loopback and the hosts of ``no_proxy``. ``ca_file`` holds certificate
+    authorities, in PEM, that are trusted beside the public ones and the system's.
+    """
+
+    proxy: ProxyUrl | None = None
+    no_proxy: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = ()
+    ca_file: CertificateFile = ""
+
+
 class BreakerSettings(Settings):
     """After ``failures`` in a row a target is passed over for ``cooldown`` seconds; then one request may try it."""
 
@@ -272,6 +286,7 @@ class Config(Settings):
     providers: Frozen[ProviderName, ProviderSettings] = Field(default_factory=empty)
     retries: RetrySettings = RetrySettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    outbound: OutboundSettings = OutboundSettings()
     breaker: BreakerSettings = BreakerSettings()
     engine: EngineSettings = EngineSettings()
     results: ResultSettings = ResultSettings()

@@ -87,6 +87,7 @@ class LocalBackend:
 
     async def _make(self, call: ProviderCall, context: CallContext) -> CallReport:
         """Makes and emits every image of a call."""
+        ends = min(context.deadline, context.turn_ends)
         allow_flip = _allow_flip(call)
         stop = threading.Event()
         seed = secrets.randbelow(2**32) if call.seed is None else call.seed
@@ -94,11 +95,11 @@ class LocalBackend:
         size = call.size or engine.automatic_size(call.image.size)
         analysing_s = self._pace.expected_s(_ANALYSING, _SOURCE_PIXELS)
         making_s = self._pace.expected_s(call.model, size.pixels)
-        self._refuse_if_late(context.deadline, analysing_s + call.n * making_s)
+        self._refuse_if_late(ends, analysing_s + call.n * making_s)
         try:
             source = await self._pool.run(
                 self._pace.measured(_ANALYSING, _SOURCE_PIXELS, lambda: self._analyse(call)),
-                deadline=context.deadline,
+                deadline=ends,
                 cost_s=analysing_s,
             )
 
@@ -118,7 +119,7 @@ class LocalBackend:
             async def one(index: int) -> ProducedImage:
                 image = await self._pool.run(
                     self._pace.measured(call.model, size.pixels, lambda: make(index)),
-                    deadline=context.deadline,
+                    deadline=ends,
                     cost_s=making_s,
                 )
                 context.emit(ImageProduced(index, image))

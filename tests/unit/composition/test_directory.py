@@ -12,6 +12,7 @@ from fake_backends import LIMITS, FakeBackend
 from service.catalog import catalog
 from service.catalog.profile import Profile
 from service.composition.directory import RETIRED_NAMES, make_directory, model_warnings, sunset_warnings
+from service.composition.secrets import SecretFiles
 from service.composition.transport import Transport, opened_transport
 from service.concurrency.pools import WorkerPool
 from service.config import Config, load
@@ -52,7 +53,7 @@ def local() -> Iterator[LocalBackend]:
 @pytest.fixture
 def wired(configured: Callable[..., Config], transport: Transport, local: LocalBackend) -> Wired:
     def make(text: str = "", **environment: str) -> Directory:
-        return make_directory(configured(text, **environment), local, transport.executor)
+        return make_directory(configured(text, **environment), local, transport.executor, SecretFiles())
 
     return make
 
