@@ -9,12 +9,16 @@ from typing import Any
 
 
 class ImageFormat(StrEnum):
-    """An image file format, named as Pillow's lower-case format name."""
+    """An image file format. Results are PNG, JPEG or WebP; the others are taken as input only."""
 
     PNG = "png"
     JPEG = "jpeg"
     WEBP = "webp"
     GIF = "gif"
+    HEIC = "heic"
+    AVIF = "avif"
+    TIFF = "tiff"
+    BMP = "bmp"
 
     @property
     def media_type(self) -> str:

@@ -77,8 +77,9 @@ def is_near(a: PerceptualKey, b: PerceptualKey, max_hamming: int = MAX_HAMMING, 
 def _reduced(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """64 x 64, by area where the picture is larger, without regard to its shape."""
     method = Image.Resampling.BOX if min(rgb.shape[:2]) >= _SIDE else Image.Resampling.BILINEAR
-    picture = Image.fromarray(np.ascontiguousarray(rgb))
-    return np.asarray(picture.resize((_SIDE, _SIDE), method))
+    # One channel after the other: Pillow holds three as four bytes a pixel.
+    channels = (Image.fromarray(np.ascontiguousarray(rgb[..., channel])) for channel in range(3))
+    return np.stack([np.asarray(each.resize((_SIDE, _SIDE), method)) for each in channels], axis=-1)
 
 
 @cache

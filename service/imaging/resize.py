@@ -1,50 +1,53 @@
-"""The one place that changes an image's size."""
+"""The one place that changes a picture's size."""
 
 from __future__ import annotations
 
 import math
 
-from PIL import Image
-
 from service.core.values import Size
-
-_FILTER = Image.Resampling.LANCZOS
-# Pillow shrinks by whole factors with a box filter first, down to this many times the target, which is
-# several times faster than Lanczos alone and not visibly different (Pillow's reducing_gap, >= 3).
-_REDUCING_GAP = 3.0
+from service.imaging.picture import Picture
 
 
-def resize(image: Image.Image, size: Size) -> Image.Image:
-    """The whole image stretched or shrunk to exactly ``size``; the same image where it has that size."""
-    return _resize_box(image, size, (0.0, 0.0, float(image.width), float(image.height)))
+def resize(picture: Picture, size: Size) -> Picture:
+    """The whole picture stretched or shrunk to exactly ``size``; the same picture where it has that size."""
+    if picture.size == size:
+        return picture
+    return picture.resampled((0.0, 0.0, float(picture.width), float(picture.height)), size)
 
 
-def resize_cover(image: Image.Image, size: Size) -> Image.Image:
-    """Fills exactly ``size`` with the image, keeping its proportions: what juts out is cut off, equally on
-    both sides. The same image where it has that size already."""
-    scale = max(size.width / image.width, size.height / image.height)
-    width, height = min(size.width / scale, image.width), min(size.height / scale, image.height)
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    return _resize_box(image, size, (left, top, left + width, top + height))
+def resize_cover(picture: Picture, size: Size) -> Picture:
+    """Fills exactly ``size`` with the picture, keeping its proportions: what juts out is cut off, equally on
+    both sides. The same picture where it has that size already."""
+    if picture.size == size:
+        return picture
+    width, height = covering(picture.size, size)
+    left, top = (picture.width - width) / 2, (picture.height - height) / 2
+    return picture.resampled((left, top, left + width, top + height), size)
 
 
-def crop_square(image: Image.Image) -> Image.Image:
-    """The largest square in the middle of the image; the same image where it is square."""
-    side = min(image.size)
-    if image.width == image.height:
-        return image
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+def covering(picture: Size, size: Size) -> tuple[float, float]:
+    """Width and height of the largest window of a picture that has the proportions of ``size``."""
+    scale = max(size.width / picture.width, size.height / picture.height)
+    return min(size.width / scale, picture.width), min(size.height / scale, picture.height)
 
 
-def fit_within(image: Image.Image, *, max_side: int, max_pixels: int) -> Image.Image:
-    """Shrinks the image, keeping its proportions, until both limits hold; never enlarges it.
+def crop_square(picture: Picture) -> Picture:
+    """The largest square in the middle of the picture; the same picture where it is square."""
+    side = min(picture.width, picture.height)
+    if picture.width == picture.height:
+        return picture
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.resampled((left, top, left + side, top + side), Size(side, side))
+
+
+def fit_within(picture: Picture, *, max_side: int, max_pixels: int) -> Picture:
+    """Shrinks the picture, keeping its proportions, until both limits hold; never enlarges it.
 
     Args:
         max_side: Most pixels of either side.
         max_pixels: Most pixels of width times height.
     """
-    return resize(image, size_within(Size(image.width, image.height), max_side=max_side, max_pixels=max_pixels))
+    return resize(picture, size_within(picture.size, max_side=max_side, max_pixels=max_pixels))
 
 
 def size_within(size: Size, *, max_side: int, max_pixels: int) -> Size:
@@ -59,9 +62,3 @@ def size_within(size: Size, *, max_side: int, max_pixels: int) -> Size:
         long = min(long, max_pixels // short)
         width, height = (long, short) if size.width >= size.height else (short, long)
     return Size(width, height)
-
-
-def _resize_box(image: Image.Image, size: Size, box: tuple[float, float, float, float]) -> Image.Image:
-    if image.size == (size.width, size.height):
-        return image
-    return image.resize((size.width, size.height), _FILTER, box=box, reducing_gap=_REDUCING_GAP)

@@ -6,9 +6,6 @@ import hashlib
 from collections import OrderedDict
 from typing import Final, TypeVar
 
-import numpy as np
-from PIL import Image
-
 from service.cache.keys import pixel_digest
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.imaging.decode import decode, flatten
@@ -22,7 +19,7 @@ _MOST_REMEMBERED: Final = 4_096
 
 
 class Fingerprint:
-    """One source's. Made by ``Fingerprints``, for one request.
+    """One source's. Made by ``Fingerprints``, for one request. It holds the file, and none of its pixels.
 
     Attributes:
         pixels: The ``pixel_digest`` of the decoded picture.
@@ -34,16 +31,10 @@ class Fingerprint:
         self.aspect = aspect
         self._data = data
         self._owner = owner
-        self._look: PerceptualKey | None = None
-        # Kept from the decoding until the look has been asked for.
-        self.picture: Image.Image | None = None
 
     async def look(self) -> PerceptualKey:
-        """What the source looks like; takes about 2 ms, the first time."""
-        if self._look is None:
-            self._look = await self._owner.look_of(self._data, self)
-            self.picture = None
-        return self._look
+        """What the source looks like: known since it was decoded, unless that was long ago."""
+        return await self._owner.look_of(self._data, self)
 
 
 class Fingerprints:
@@ -68,16 +59,17 @@ class Fingerprints:
             self._remembered.move_to_end(file)
             return Fingerprint(*known, data, self)
 
-        def take() -> tuple[bytes, Image.Image]:
+        def take() -> tuple[bytes, float, PerceptualKey]:
             picture = decode(data, limits=self._limits)
-            return pixel_digest(np.asarray(picture)), picture
+            pixels = picture.array()
+            look = perceptual_key(flatten(picture).array() if picture.has_alpha else pixels)
+            return pixel_digest(pixels), picture.width / picture.height, look
 
-        pixels, picture = await self._pool.run(take)
-        aspect = picture.width / picture.height
+        # The look costs 2 ms; keeping the pixels until somebody asks for it would cost their memory for as long.
+        pixels, aspect, look = await self._pool.run(take)
         _remember(self._remembered, file, (pixels, aspect))
-        taken = Fingerprint(pixels, aspect, data, self)
-        taken.picture = picture
-        return taken
+        _remember(self._looks, pixels, look)
+        return Fingerprint(pixels, aspect, data, self)
 
     def _file_digest(self, data: bytes) -> bytes:
         """The same for files of which ``decode`` makes the same: that looks at the picture and its orientation only."""
@@ -92,11 +84,9 @@ class Fingerprints:
         if known is not None:
             self._looks.move_to_end(taken.pixels)
             return known
-        picture = taken.picture
 
         def see() -> PerceptualKey:
-            decoded = decode(data, limits=self._limits) if picture is None else picture
-            return perceptual_key(np.asarray(flatten(decoded)))
+            return perceptual_key(flatten(decode(data, limits=self._limits)).array())
 
         look = await self._pool.run(see)
         _remember(self._looks, taken.pixels, look)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from service.core.values import Size
-from service.imaging.formats.base import Header, MalformedError, TruncatedError, exif_orientation
+from service.imaging.formats.base import Extract, Header, MalformedError, TruncatedError, exif_orientation
 
 _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x10, 0x08, 0x04, 0x02
 _PICTURE = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ICCP", b"ANIM", b"ANMF"))
@@ -75,7 +75,14 @@ def read_header(data: bytes) -> Header:
             orientation = _orientation(data, chunks)
     else:
         raise MalformedError("has a damaged WebP header")
-    return Header(size, "RGBA" if alpha else "RGB", 8, alpha, animated, orientation)
+    # The whole frame, and of a lossy one the alpha plane and the macroblocks' rows.
+    return Header(
+        size, "RGBA" if alpha else "RGB", 8, alpha, animated, orientation, working_bytes=_frame_bytes(size, alpha)
+    )
+
+
+def _frame_bytes(size: Size, alpha: bool) -> int:
+    return size.pixels * (5 if alpha else 4)
 
 
 def _orientation(data: bytes, chunks: Iterator[tuple[bytes, int, int]]) -> int:
@@ -87,8 +94,8 @@ def _orientation(data: bytes, chunks: Iterator[tuple[bytes, int, int]]) -> int:
     return 1
 
 
-def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
-    """The file without anything but its picture; ``data`` itself where nothing has to go.
+def picture_only(data: bytes, *, keep_provenance: bool) -> Extract:
+    """The file without anything but its picture.
 
     Raises:
         MalformedError: No picture is in it, or the file is cut short.
@@ -106,4 +113,9 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
         raise MalformedError("holds no picture")
     body = b"WEBP" + b"".join(kept)
     picture = b"RIFF" + len(body).to_bytes(4, "little") + body
-    return data if picture == data else picture
+    return Extract(data if picture == data else picture)
+
+
+def has_manifest(data: bytes) -> bool:
+    """Whether a C2PA manifest is embedded: a C2PA chunk with a JUMBF superbox (C2PA 2.2, A.3.6)."""
+    return any(kind == _PROVENANCE and data[start + 4 : start + 8] == b"jumb" for kind, start, _ in _chunks(data))
