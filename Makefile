@@ -32,7 +32,7 @@ test: $(VENV)/dev-installed node-installed ## Run every test, the real Envoy and
 
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 
-gen: $(VENV)/dev-installed ## Regenerate gen/ from protos/
+gen: $(VENV)/dev-installed ## Regenerate gen/ from protos/; what needs Go or Node is left as it is where there is none
 	tools/generate.sh $(BIN)/python gen
 
 format: $(VENV)/dev-installed ## Format the code
@@ -43,19 +43,19 @@ run-doubles: $(VENV)/dev-installed ## Start a double of every provider, to see f
 	@exec $(BIN)/python -m tests.doubles --port $(DOUBLES_PORT)
 
 bench: $(VENV)/bench-installed ## Measure the gateway beside its floor (BENCH_PEERS=1: and its peers); see bench/README.md
-	PYTHONPATH=gen $(BIN)/python -m bench
+	PYTHONPATH=gen/python $(BIN)/python -m bench
 
 bench-check: $(VENV)/bench-installed ## Compare the gateway's ratios to its floor with the committed ones
-	PYTHONPATH=gen $(BIN)/python -m bench check
+	PYTHONPATH=gen/python $(BIN)/python -m bench check
 
 bench-peers: .bench/installed ## Install LiteLLM and Portkey, pinned, into .bench/ for BENCH_PEERS=1
 
 bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up to a million entries, and direct hits over gRPC
-	PYTHONPATH=gen $(BIN)/python -m bench.bench_cache_hit
+	PYTHONPATH=gen/python $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
 
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .

@@ -7,7 +7,8 @@ import re
 from imagevariations.v1 import cache_service_pb2 as pb
 
 from service.api.cache_headers import checked_namespace
-from service.api.calls import Call, Calls, Context
+from service.api.call import Call
+from service.api.calls import Calls, Context
 from service.api.unread import Unread
 from service.core.errors import ErrorKind, GatewayError
 from service.gateway.cache_step.step import Caching

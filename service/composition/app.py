@@ -19,14 +19,11 @@ from grpc_reflection.v1alpha import reflection
 from service import engine
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
-from service.api.servicers import (
-    ImageFileServicer,
-    ImageVariationFormServicer,
-    ImageVariationServicer,
-    ModelServicer,
-    Variations,
-)
+from service.api.image_file_servicer import ImageFileServicer
+from service.api.model_servicer import ModelServicer
 from service.api.unread import add_servicer
+from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
+from service.api.variations import Variations
 from service.composition import logs, memory
 from service.composition.cache import opened_cache
 from service.composition.directory import make_directory, sunset_warnings

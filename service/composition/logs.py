@@ -1,4 +1,4 @@
-"""The log: one JSON object a line on standard output. Whoever logs says what, never a secret or image bytes."""
+"""The log: one JSON object a line on standard output. No line holds a secret or image bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+from service.core.current import current_request
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -23,6 +25,11 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
+        request = current_request.get()
+        if request is not None:
+            line["id"] = request.id
+            if request.traceparent:
+                line["traceparent"] = request.traceparent
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -35,7 +42,8 @@ class JsonFormatter(logging.Formatter):
 
 def configure(level: str) -> None:
     """Sends everything at or above ``level`` (debug, info, warning, error) to standard output."""
-    # What no line of ours tells need not be found out for each (Python's logging HOWTO, "Optimization").
+    # Skip caller, thread and process look-ups: our formatter prints none of them (Python's logging HOWTO,
+    # "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     handler = logging.StreamHandler(sys.stdout)

@@ -1,4 +1,7 @@
-"""Pools of threads for work that would hold up the event loop."""
+"""Pools of threads for work that would hold up the event loop.
+
+Work runs in the context (contextvars) of the task that asks for it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 _log = logging.getLogger("service.engine")
@@ -34,7 +38,7 @@ class ImagingPool:
         """
         if at_once:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -48,11 +52,11 @@ class WorkerPool:
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Runs ``work``; when the awaiting task is cancelled before it began, it never does."""
-        return await asyncio.wrap_future(self._executor.submit(work))
+        return await asyncio.wrap_future(self._executor.submit(copy_context().run, work))
 
     def in_background(self, work: Callable[[], None]) -> None:
         """Runs ``work`` without anyone waiting for it; its failure is logged."""
-        self._executor.submit(work).add_done_callback(_log_failure)
+        self._executor.submit(copy_context().run, work).add_done_callback(_log_failure)
 
     def close(self) -> None:
         """Drops queued work and lets running work end."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.values import EncodedImage, ImageFormat, Size, Usage
+from service.core.values import Attempt, EncodedImage, ImageFormat, Size, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +64,26 @@ class CallResult:
     quality: str = ""
     background: str = ""
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProduced:
+    """One image of a call is there, with its bytes; ``position`` is its place in the call, from 0."""
+
+    position: int
+    image: ProducedImage
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """One attempt is over: how it ended, how long the provider took, and what it cost.
+
+    ``cost_usd`` is None where the attempt failed or its cost is unknown.
+    """
+
+    attempt: Attempt
+    cost_usd: float | None = None
+
+
+CallEvent = ImageProduced | AttemptEnded
+"""A thing that happens while one call to a model is under way."""

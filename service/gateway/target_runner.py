@@ -12,9 +12,9 @@ from service.catalog.pricing import cost_usd
 from service.catalog.profile import Profile
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import all_of, ended, started
-from service.core.calls import ProducedImage, ProviderCall
+from service.core.calls import AttemptEnded, CallEvent, ImageProduced, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, Target
+from service.core.values import SUCCESS, Attempt, Target
 from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.directory import Directory, Provider
 from service.gateway.record import Record
@@ -139,19 +139,21 @@ class TargetRunner:
         keeping: list[asyncio.Task[None]] = []
         attempts: list[Attempt] = []
 
-        def keep(position: int, image: ProducedImage) -> None:
-            # A provider may send more than it was asked for.
-            if position < len(part.indexes):
-                keeping.append(started(record.keep(part.indexes[position], image)))
-
-        def note(attempt: Attempt) -> None:
-            attempts.append(attempt)
-            record.attempts.append(attempt)
+        def happened(event: CallEvent) -> None:
+            match event:
+                case ImageProduced():
+                    # A provider may send more than it was asked for.
+                    if event.position < len(part.indexes):
+                        keeping.append(started(record.keep(part.indexes[event.position], event.image)))
+                case AttemptEnded():
+                    attempts.append(event.attempt)
+                    # A success is told once it is known what became of its images, and what they cost.
+                    if event.attempt.outcome != SUCCESS:
+                        record.ended(event.attempt)
 
         context = CallContext(
             deadline=deadline,
-            emit=keep,
-            record=note,
+            emit=happened,
             raw=provider.always_raw or (record.request.raw and provider.allow_raw),
             direct_key=direct_key,
             key_names=key_names,
@@ -175,11 +177,14 @@ class TargetRunner:
             failure = failure or damage
         if report is not None:
             sizes = [part.call.size] * len(report.result.images)
-            record.add(report, cost_usd(report.result, profile.price, sizes))
-        if failure is not None and not attempts:
+            cost = cost_usd(report.result, profile.price, sizes)
+            record.add(report, cost)
+            useless = failure is not None and len(damages) == len(keeping)
+            # The provider answered well, but no image of its answer could be used.
+            ended_as = replace(attempts[-1], outcome=failure.kind.value) if failure and useless else attempts[-1]
+            record.ended(ended_as, cost)
+        elif failure is not None and not attempts:
             record.failed_before_calling(Target(provider.name, part.call.model), failure)
-        elif failure is not None and report is not None and len(damages) == len(keeping):
-            record.was_useless(attempts[-1], failure)
         return failure
 
     def _place(self, provider: Provider) -> contextlib.AbstractAsyncContextManager[None]:

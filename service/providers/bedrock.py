@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import stability_shape, wire
+from service.providers import options, stability_shape, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
@@ -77,7 +77,7 @@ class BedrockStability:
             "POST",
             f"{endpoint.base_url}/model/{quote(call.model, safe='')}/invoke",
             headers={"accept": "application/json"},
-            body=wire.merged(fields, call.options),
+            body=options.json_body(fields, call.options),
         )
         return _result(wire.json_object(response))
 
@@ -103,7 +103,7 @@ class BedrockStability:
             kind = ErrorKind.MODEL_GONE
         failure = wire.status_error(response, said, kind=kind)
         if exception == "ModelErrorException":
-            failure.may_have_run = True  # 424, but the model did begin.
+            return failure.replaced(may_have_run=True)  # 424, but the model did begin.
         return failure
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
@@ -39,7 +39,7 @@ class BlackForestLabs:
                 yield HttpRequest(
                     "POST",
                     f"{endpoint.base_url}/{wire.model_path(call.model)}",
-                    body=wire.merged(_fields(call), call.options),
+                    body=options.json_body(_fields(call), call.options),
                 )
             )
         )

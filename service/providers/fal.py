@@ -16,7 +16,7 @@ from typing import Any
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
@@ -48,7 +48,9 @@ class FalImages:
             "output_format": call.output_format.value if call.output_format else None,
         }
         path = wire.model_path(call.model, segments=range(2, 8))
-        response = yield HttpRequest("POST", f"{endpoint.base_url}/{path}", body=wire.merged(fields, call.options))
+        response = yield HttpRequest(
+            "POST", f"{endpoint.base_url}/{path}", body=options.json_body(fields, call.options)
+        )
         answer = wire.json_object(response)
         if "images" not in answer:
             answer = yield from _wait(answer)
@@ -72,7 +74,7 @@ class FalImages:
         failure = wire.status_error(response, said, kind=kind)
         if failure.kind is ErrorKind.UNAVAILABLE and error_type:
             # fal bills no request that ends in a 5xx of its own; one without a type may come from a proxy.
-            failure.may_have_run = False
+            return failure.replaced(may_have_run=False)
         return failure
 
 

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
-from service.core.errors import ErrorKind, GatewayError, invalid
+from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Usage
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, JsonBody, SignableRequest
 
@@ -82,17 +82,14 @@ class GeminiImages:
     def _body(self, call: ProviderCall) -> JsonBody:
         for name in call.options:
             if name not in _OPTIONS:
-                allowed = ", ".join(sorted(_OPTIONS))
-                raise invalid(
-                    "provider_options", f"Of a generateContent request only {allowed} can be set, not {name!r}."
-                )
+                raise options.refused(name, f"of a generateContent request it can set {', '.join(sorted(_OPTIONS))}")
         image = {"inlineData": {"mimeType": call.image.format.media_type, "data": wire.base64_text(call.image.data)}}
         config: dict[str, Any] = {"responseModalities": ["TEXT", "IMAGE"]}
         if image_config := self._image_config(call):
             config["imageConfig"] = image_config
         parts = [image, {"text": call.prompt}] if call.prompt else [image]
         fields = {"contents": [{"role": "user", "parts": parts}], "generationConfig": config}
-        return JsonBody(_laid_over(fields, call.options))
+        return options.json_body(fields, call.options)
 
 
 class VertexImages(GeminiImages):
@@ -130,17 +127,6 @@ class VertexImages(GeminiImages):
         if call.output_format is not None:
             config["imageOutputOptions"] = {"mimeType": call.output_format.media_type}
         return config
-
-
-def _laid_over(fields: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """``options`` over ``fields``, object by object: setting a temperature must not unset the response modalities."""
-    result = dict(fields)
-    for name, value in options.items():
-        below = result.get(name)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            value = _laid_over(below, value)
-        result[name] = value
-    return result
 
 
 def _result(answer: Mapping[str, Any]) -> CallResult:

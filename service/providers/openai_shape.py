@@ -10,7 +10,7 @@ from typing import Any
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Usage
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint
 from service.providers.http import FormBody, FormFile, HttpResponse
 
@@ -45,7 +45,7 @@ def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = Tru
     of those fields; not sent unless set).
 
     Raises:
-        GatewayError: UNSUPPORTED when the caller's options ask for a streamed answer.
+        GatewayError: INVALID_REQUEST for an option of the caller's that is the gateway's to set.
     """
     fields: dict[str, Any] = {
         "prompt": call.prompt,
@@ -61,31 +61,13 @@ def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = Tru
         name = endpoint.options.get(option)
         if name:
             fields[name] = value
-    return FormBody(
-        wire.merged_form(fields, unstreamed(call.options)),
-        (image_file(call.image, endpoint.options.get("image_field", "image")),),
-    )
+    file = image_file(call.image, endpoint.options.get("image_field", "image"))
+    return options.form_body(fields, call.options, (file,))
 
 
 def _identifier(user: str) -> str | None:
     """The end user's id; a digest of it where it is longer than the vendor takes, so that it stays the same user."""
     return (user if len(user) <= _LONGEST_USER else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()) or None
-
-
-def unstreamed(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The caller's options as they are.
-
-    Raises:
-        GatewayError: UNSUPPORTED when they ask for events, which would be paid for and then not understood.
-    """
-    if options.get("stream") or options.get("partial_images"):
-        raise GatewayError(
-            ErrorKind.UNSUPPORTED,
-            "provider_options cannot ask this provider to stream its answer.",
-            param="provider_options",
-            may_have_run=False,
-        )
-    return options
 
 
 def image_file(image: EncodedImage, field: str) -> FormFile:

@@ -14,9 +14,9 @@ from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Size
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
+from service.providers.http import FormFile, HttpRequest, HttpResponse, SignableRequest
 
 # One API unit; a thousand are a dollar.
 _CREDIT_USD = 0.001
@@ -49,7 +49,7 @@ class RecraftVariations:
         response = yield HttpRequest(
             "POST",
             f"{endpoint.base_url}/images/variateImage",
-            body=FormBody(wire.merged_form(fields, call.options), (file,)),
+            body=options.form_body(fields, call.options, (file,)),
         )
         answer = wire.json_object(response)
         entries = answer.get("data")
@@ -73,7 +73,7 @@ def _size(size: Size, endpoint: Endpoint) -> str:
 
 
 def _image(entry: Any) -> ProducedImage:
-    """An image comes inline; by URL where ``provider_options`` asked for that."""
+    """An image comes inline, as it was asked for; one that comes by URL all the same is as good."""
     if not isinstance(entry, dict):
         raise wire.bad_response("an image is not an object")
     inline = entry.get("b64_json")

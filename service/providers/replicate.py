@@ -15,9 +15,9 @@ from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
+from service.providers.http import HttpRequest, HttpResponse, JsonBody, Purpose, SignableRequest
 
 _RATIOS = ("1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "3:4", "4:3", "9:16", "9:21")
 
@@ -44,7 +44,9 @@ class ReplicatePredictions:
             "seed": call.seed,
             "output_format": _format_name(call.output_format),
         }
-        prediction = wire.json_object((yield _submission(call, wire.merged(fields, call.options).value, endpoint)))
+        prediction = wire.json_object(
+            (yield _submission(call, options.json_body(fields, call.options).value, endpoint))
+        )
         delays = wire.poll_delays()
         while not _finished(prediction):
             poll, cancel = _links(prediction)
@@ -78,7 +80,7 @@ def _submission(call: ProviderCall, fields: Mapping[str, Any], endpoint: Endpoin
     if not re.fullmatch(r"[0-9]|[1-5][0-9]|60", wait):
         raise GatewayError(ErrorKind.INTERNAL, "The provider's option wait_s must be 0 to 60 seconds.")
     headers = {} if wait == "0" else {"prefer": f"wait={wait}"}
-    return HttpRequest("POST", url, headers=headers, body=wire.merged(body, {}))
+    return HttpRequest("POST", url, headers=headers, body=JsonBody(body))
 
 
 def _shape(size: Size | None) -> Mapping[str, str]:

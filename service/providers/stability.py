@@ -12,9 +12,9 @@ from datetime import datetime
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import stability_shape, wire
+from service.providers import options, stability_shape, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
+from service.providers.http import FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
 
 # Model name -> path below /stable-image and operation. The sd3.5 models share one path and name themselves.
@@ -47,7 +47,7 @@ class StabilityImages:
             "POST",
             f"{endpoint.base_url}/stable-image/{path}",
             headers={"accept": "application/json", **_user_header(call.user)},
-            body=FormBody(wire.merged_form(fields, call.options), files),
+            body=options.form_body(fields, call.options, files),
         )
         answer = wire.json_object(response)
         if answer.get("finish_reason") == "CONTENT_FILTERED":
@@ -70,7 +70,7 @@ class StabilityImages:
             kind = ErrorKind.CONTENT_REJECTED  # It comes with 403, which would otherwise put the blame on the key.
         failure = wire.status_error(response, said or (name if isinstance(name, str) else ""), kind=kind)
         if failure.kind is ErrorKind.RATE_LIMITED and failure.retry_after_s is None:
-            failure.retry_after_s = _timed_out_for(said)
+            return failure.replaced(retry_after_s=_timed_out_for(said))
         return failure
 
 

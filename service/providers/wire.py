@@ -17,7 +17,7 @@ import pybase64
 from service.core.calls import ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Size
-from service.providers.http import HttpResponse, JsonBody
+from service.providers.http import HttpResponse
 
 _LONGEST_EXCERPT = 300
 _LONGEST_READ = 10_000
@@ -227,24 +227,6 @@ def _seconds_until(http_date: str, now: str | None) -> float | None:
 
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def merged(fields: Mapping[str, Any], options: Mapping[str, Any]) -> JsonBody:
-    """A JSON body of ``fields`` with the caller's ``provider_options`` laid over them; None values are left out."""
-    return JsonBody({name: value for name, value in {**fields, **options}.items() if value is not None})
-
-
-def merged_form(fields: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Text fields of a multipart form, with the caller's ``provider_options`` laid over them.
-
-    None is left out, booleans are ``true`` and ``false``, a list repeats its field, an object is sent as JSON.
-    """
-    return tuple(
-        (name, item if isinstance(item, str) else json.dumps(item))
-        for name, value in {**fields, **options}.items()
-        for item in (value if isinstance(value, list | tuple) else (value,))
-        if item is not None
-    )
 
 
 def nearest_ratio(size: Size, ratios: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from service.catalog.profile import Profile
 from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import openai_shape, wire
+from service.providers import openai_shape, options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
@@ -42,7 +42,7 @@ class XAIEdits:
             "POST",
             f"{endpoint.base_url}/images/edits",
             headers=openai_shape.JSON_HEADERS,
-            body=wire.merged(fields, openai_shape.unstreamed(call.options)),
+            body=options.json_body(fields, call.options),
         )
         answer = wire.json_object(response)
         return replace(openai_shape.parse_images(answer, call), cost_usd=_cost(answer.get("usage")))

@@ -6,7 +6,7 @@ import httpx
 
 from service.catalog.profile import Profile
 from service.concurrency.tasks import Background
-from service.core.calls import ProducedImage, ProviderCall
+from service.core.calls import ProviderCall
 from service.core.errors import GatewayError
 from service.providers.base import Credential
 from service.providers.http import HttpRequest
@@ -14,13 +14,9 @@ from service.transport.clock import SYSTEM_CLOCK, Clock
 from service.transport.conversation import Conversation
 from service.transport.downloads import downloaded
 from service.transport.send import send, signed_request
-from service.transport.upstream import Emit, Fetch, Outcome, Record, Upstream
+from service.transport.upstream import CallOutcome, Emit, Fetch, Upstream
 
 _LONGEST_CANCEL_ANSWER = 1_000_000
-
-
-def _ignore(_position: int, _image: ProducedImage) -> None:
-    pass
 
 
 class Executor:
@@ -44,10 +40,9 @@ class Executor:
         profile: Profile,
         *,
         deadline: float,
-        record: Record,
-        emit: Emit = _ignore,
+        emit: Emit,
         raw: bool = False,
-    ) -> Outcome:
+    ) -> CallOutcome:
         """Makes the images of one call.
 
         Nothing that may have been paid for is repeated: work is started again only where the failure proves that
@@ -58,15 +53,15 @@ class Executor:
 
         Args:
             deadline: The instant of the clock at which the caller stops waiting. No wait outlasts it.
-            record: Takes every attempt. When this raises a GatewayError, the last one recorded has its kind.
-            emit: Takes each image as soon as it is there.
+            emit: Takes each image as soon as it is there, and every attempt as it ends. When this raises a
+                GatewayError, the last attempt has its kind.
             raw: Whether to capture what was sent and received.
 
         Raises:
-            GatewayError: The call failed; images emitted before stay valid. A TIMEOUT with the code
-                ``deadline_exceeded`` is the caller's deadline, not the provider's fault.
+            GatewayError: The call failed; images emitted before stay valid. DEADLINE_EXCEEDED is
+                the caller's deadline, not the provider's fault.
         """
-        conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, record)
+        conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, emit)
         try:
             with conversation.recorded():
                 result = await conversation.result()
@@ -83,7 +78,7 @@ class Executor:
             if conversation.stop is not None:
                 self._cancelling.start(self._send_cancel(conversation.stop, conversation.credential, upstream))
         raw_request, raw_response = conversation.captured() if raw else (None, None)
-        return Outcome(result, raw_request, raw_response)
+        return CallOutcome(result, raw_request, raw_response)
 
     async def aclose(self) -> None:
         """Waits for the requests that stop abandoned work; each has its own time limit."""

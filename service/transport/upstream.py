@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.calls import CallResult, ProducedImage
-from service.core.values import Attempt
+from service.core.calls import CallEvent, CallResult
 from service.providers.base import Endpoint, Translator
 from service.routing.backoff import Backoff
 from service.transport.credentials import Credentials
@@ -16,11 +15,8 @@ from service.transport.credentials import Credentials
 Fetch = Callable[[str], Awaitable[bytes]]
 """Downloads a result from a URL that a provider chose. Raises GatewayError."""
 
-Record = Callable[[Attempt], None]
-"""Takes every attempt as it ends, successful or not."""
-
-Emit = Callable[[int, ProducedImage], None]
-"""Takes each image, with its bytes, as soon as it is there, and its place in the provider's answer, from 0."""
+Emit = Callable[[CallEvent], None]
+"""Takes each image as soon as it is there, and every attempt as it ends, successful or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +77,8 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a call came to.
+class CallOutcome:
+    """The end of a call that succeeded.
 
     Attributes:
         result: Every image in it has its bytes. Images that could not be downloaded are left out, with a warning.

@@ -61,7 +61,7 @@ CALLS = (
     asked("ideogram", "ideogram-v3", n=3, size=Size(1248, 832), strength=0.2, seed=2**32 - 1),
     asked("ideogram", "ideogram-v4", strength=1.0),
     asked("ideogram", "auto", n=2, strength=0.0, seed=7),
-    asked("ideogram", "ideogram-4", n=2, options={"async": True}),
+    asked("ideogram", "ideogram-4", n=2),
 )
 ONE_OF_EACH = tuple({each.vendor: each for each in CALLS}.values())
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from heard import Heard
 from PIL import Image
 
 from service.catalog import catalog
@@ -23,7 +24,7 @@ from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
-from service.transport.upstream import ExchangeSettings, Outcome, Upstream
+from service.transport.upstream import CallOutcome, ExchangeSettings, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
 
@@ -59,13 +60,17 @@ class LiveExchange:
 
     Attributes:
         waits: Every wait, in seconds, that it would have made.
-        attempts: Every attempt it recorded.
+        heard: Everything that it told.
     """
 
     server: DoublesServer
     executor: Executor
     waits: list[float] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    heard: Heard = field(default_factory=Heard)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.heard.attempts
 
     async def make(
         self,
@@ -75,7 +80,7 @@ class LiveExchange:
         keys: int = 1,
         settings: ExchangeSettings | None = None,
         options: Mapping[str, str] | None = None,
-    ) -> Outcome:
+    ) -> CallOutcome:
         """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``."""
         double = self.server.state.doubles[vendor]
         entry = catalog.load()[double.provider or double.name]
@@ -93,7 +98,7 @@ class LiveExchange:
         )
         deadline = asyncio.get_running_loop().time() + 120
         profile = catalog.profile(entry, call.model)
-        return await self.executor.run(upstream, call, profile, deadline=deadline, record=self.attempts.append)
+        return await self.executor.run(upstream, call, profile, deadline=deadline, emit=self.heard)
 
     async def cancelled(self, vendor: str, call: ProviderCall, *, options: Mapping[str, str] | None = None) -> None:
         """Starts a call whose first poll is never answered, and gives it up while it waits for that."""

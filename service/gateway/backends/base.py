@@ -1,4 +1,7 @@
-"""What can make variations: a provider reached over HTTP, or the embedded engine. Both look alike from above."""
+"""The interface of everything that makes variations: the embedded engine, and providers reached over HTTP.
+
+A backend can be wrapped by another one with the same interface: metrics and traces of calls are such wrappers.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,24 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from service.catalog.profile import Profile
-from service.core.calls import CallResult, ProducedImage, ProviderCall
+from service.core.calls import CallEvent, CallResult, ProviderCall
 from service.core.errors import GatewayError
-from service.core.values import Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What surrounds one call to a backend.
+    """The circumstances of one call to a backend.
 
     Attributes:
         deadline: The event loop's time at which the caller stops waiting.
-        emit: Takes each image as soon as it is there, with its position in the call, from 0.
-        record: Takes every attempt, successful or not, as it ends.
+        emit: Takes each image as soon as it is there, and each attempt as it ends.
         raw: Whether the exchange with the provider is to be returned, redacted.
         direct_key: The caller's own provider key, to be used in place of ours. Empty: none.
         key_names: Those of our keys that may be used. Empty: all.
     """
 
     deadline: float
-    emit: Callable[[int, ProducedImage], None]
-    record: Callable[[Attempt], None]
+    emit: Callable[[CallEvent], None]
     raw: bool = False
     direct_key: str = field(default="", repr=False)
     key_names: frozenset[str] = frozenset()
@@ -35,7 +35,7 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """What one call came to; its images have been emitted by then."""
+    """The end of one call that succeeded; its images have been emitted by then."""
 
     result: CallResult
     raw_request: Any = field(default=None, repr=False)

@@ -13,15 +13,14 @@ from service import engine
 from service.catalog.profile import Profile
 from service.concurrency.pools import WorkerPool
 from service.concurrency.tasks import all_of
-from service.core.calls import CallResult, ProducedImage, ProviderCall
+from service.core.calls import AttemptEnded, CallResult, ImageProduced, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, ImageFormat
+from service.core.values import SUCCESS, Attempt, ImageFormat
 from service.gateway.backends.base import CallContext, CallReport
 from service.imaging.decode import decode, flatten
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
 from service.imaging.resize import fit_within
-from service.routing.rules import DEADLINE_EXCEEDED
 
 _log = logging.getLogger("service.engine")
 
@@ -67,15 +66,15 @@ class LocalBackend:
                 report = await self._make(call, context)
         except TimeoutError as late:
             if not patience.expired():
-                context.record(_attempt(call, started, ErrorKind.INTERNAL.value))
+                context.emit(_ended(call, started, ErrorKind.INTERNAL.value))
                 raise
-            context.record(_attempt(call, started, ErrorKind.TIMEOUT.value))
+            context.emit(_ended(call, started, ErrorKind.DEADLINE_EXCEEDED.value))
             message = "The request's time ran out before the variations were made."
-            raise GatewayError(ErrorKind.TIMEOUT, message, code=DEADLINE_EXCEEDED) from late
+            raise GatewayError(ErrorKind.DEADLINE_EXCEEDED, message) from late
         except BaseException as error:
-            context.record(_attempt(call, started, _outcome(error)))
+            context.emit(_ended(call, started, _outcome(error)))
             raise
-        context.record(_attempt(call, started, "success"))
+        context.emit(_ended(call, started, SUCCESS))
         return report
 
     async def _make(self, call: ProviderCall, context: CallContext) -> CallReport:
@@ -103,7 +102,7 @@ class LocalBackend:
 
             async def one(index: int) -> ProducedImage:
                 image = await self._pool.run(lambda: make(index))
-                context.emit(index, image)
+                context.emit(ImageProduced(index, image))
                 return image
 
             made = await all_of(one(index) for index in range(call.n))
@@ -131,14 +130,15 @@ def _allow_flip(call: ProviderCall) -> bool:
     return value
 
 
-def _attempt(call: ProviderCall, started: float, outcome: str) -> Attempt:
-    return Attempt(
+def _ended(call: ProviderCall, started: float, outcome: str) -> AttemptEnded:
+    attempt = Attempt(
         provider="local",
         model=call.model,
         key="",
         latency_ms=round((time.monotonic() - started) * 1000),
         outcome=outcome,
     )
+    return AttemptEnded(attempt)
 
 
 def _outcome(error: BaseException) -> str:

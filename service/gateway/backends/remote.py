@@ -54,16 +54,15 @@ class RemoteBackend:
             upstream = dataclasses.replace(upstream, credentials=Credentials.only(key))
         elif context.key_names:
             upstream = dataclasses.replace(upstream, credentials=upstream.credentials.limited_to(context.key_names))
-        outcome = await self._executor.run(
+        made = await self._executor.run(
             upstream,
             call,
             profile,
             deadline=context.deadline,
-            record=context.record,
             emit=context.emit,
             raw=context.raw,
         )
-        return CallReport(outcome.result, outcome.raw_request, outcome.raw_response)
+        return CallReport(made.result, made.raw_request, made.raw_response)
 
     def _target(self, model: str) -> Target:
         return Target(self._upstream.endpoint.provider, model)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from typing import Final, TypeVar
 
 from service.cache.keys import pixel_digest
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
+from service.concurrency.tasks import started
 from service.imaging.decode import decode, flatten
 from service.imaging.inspect import ImageLimits, inspect, picture_only
 from service.imaging.perceptual_key import PerceptualKey, perceptual_key
@@ -46,6 +48,8 @@ class Fingerprints:
         self._limits = limits
         self._remembered: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
         self._looks: OrderedDict[bytes, PerceptualKey] = OrderedDict()
+        # By the file's digest, so that the same file sent several times at once is decoded once.
+        self._being_taken: dict[bytes, asyncio.Task[tuple[bytes, float]]] = {}
 
     async def of(self, data: bytes) -> Fingerprint:
         """The fingerprint of an image file.
@@ -59,6 +63,13 @@ class Fingerprints:
             self._remembered.move_to_end(file)
             return Fingerprint(*known, data, self)
 
+        taking = self._being_taken.get(file)
+        if taking is None:
+            taking = self._being_taken[file] = started(self._take(file, data))
+            taking.add_done_callback(lambda ended: self._taken(file, ended))
+        return Fingerprint(*await asyncio.shield(taking), data, self)
+
+    async def _take(self, file: bytes, data: bytes) -> tuple[bytes, float]:
         def take() -> tuple[bytes, float, PerceptualKey]:
             picture = decode(data, limits=self._limits)
             pixels = picture.array()
@@ -69,7 +80,13 @@ class Fingerprints:
         pixels, aspect, look = await self._pool.run(take)
         _remember(self._remembered, file, (pixels, aspect))
         _remember(self._looks, pixels, look)
-        return Fingerprint(pixels, aspect, data, self)
+        return pixels, aspect
+
+    def _taken(self, file: bytes, ended: asyncio.Task[tuple[bytes, float]]) -> None:
+        del self._being_taken[file]
+        if not ended.cancelled():
+            # Everybody who waited may have left; nobody need hear of a failure then.
+            ended.exception()
 
     def _file_digest(self, data: bytes) -> bytes:
         """The same for files of which ``decode`` makes the same: that looks at the picture and its orientation only."""

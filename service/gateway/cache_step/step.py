@@ -16,13 +16,21 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.single_flight import Flight, SingleFlight
-from service.gateway.cache_step.terms import CacheSettings, CacheWishes, parameters_of, scope_of
+from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, parameters_of, scope_of
 from service.gateway.outcome import CacheReport
 from service.gateway.record import Record
 from service.governance.callers import Caller
 
 # About the one who asked, or the moment, rather than about what was asked for.
-_OWN_FAILURES: Final = frozenset({ErrorKind.TIMEOUT, ErrorKind.CANCELLED, ErrorKind.INTERNAL, ErrorKind.UPSTREAM_AUTH})
+_OWN_FAILURES: Final = frozenset(
+    {
+        ErrorKind.TIMEOUT,
+        ErrorKind.DEADLINE_EXCEEDED,
+        ErrorKind.CANCELLED,
+        ErrorKind.INTERNAL,
+        ErrorKind.UPSTREAM_AUTH,
+    }
+)
 
 
 class Turn:
@@ -78,7 +86,7 @@ class Caching:
         route: Sequence[str],
         targets: Sequence[Target],
         caller: Caller,
-        wishes: CacheWishes,
+        wishes: CacheDirectives,
     ) -> AsyncIterator[Turn | None]:
         """Around the work on a request. None: the cache has no part in it.
 
@@ -135,7 +143,7 @@ class Caching:
         route: Sequence[str],
         targets: Sequence[Target],
         caller: Caller,
-        wishes: CacheWishes,
+        wishes: CacheDirectives,
     ) -> _Place | None:
         scope = scope_of(caller, self._settings)
         if scope is None or wishes.no_store:
@@ -160,7 +168,8 @@ class Caching:
         while (flight := self._flights.under_way(query.direct)) is not None:
             landed = await flight.landed()
             if isinstance(landed, GatewayError):
-                raise _again(landed)
+                # This request asked nothing of a provider.
+                raise landed.replaced(may_have_run=False)
             if landed is not None and _is_welcome(landed, query):
                 return landed
             await flight.over()
@@ -228,16 +237,3 @@ def _is_welcome(hit: Hit, query: Query) -> bool:
     if hit.hit_type is HitType.DIRECT:
         return True
     return Lookup.SEMANTIC in query.lookup and hit.similarity >= query.threshold
-
-
-def _again(error: GatewayError) -> GatewayError:
-    """The same failure, to be raised for another request."""
-    return GatewayError(
-        error.kind,
-        error.message,
-        code=error.code,
-        param=error.param,
-        retry_after_s=error.retry_after_s,
-        upstream_status=error.upstream_status,
-        may_have_run=False,
-    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from service.cache.cache import Lookup
-from service.core.values import Target, VariationRequest
+from service.core.values import Size, Target, VariationRequest
 from service.governance.callers import Caller, CallerKind
 from service.governance.keys import CacheScope
 
@@ -17,7 +19,7 @@ _SHARED: Final = "shared"
 
 
 @dataclass(frozen=True, slots=True)
-class CacheWishes:
+class CacheDirectives:
     """What a request says about the cache.
 
     Attributes:
@@ -35,7 +37,7 @@ class CacheWishes:
     no_store: bool = False
 
 
-NO_WISHES: Final = CacheWishes()
+NO_DIRECTIVES: Final = CacheDirectives()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +81,36 @@ def scope_of(caller: Caller, settings: CacheSettings) -> str | None:
             return _SHARED if settings.share_without_key else "anybody"
 
 
+# Fields of a request that change no picture, or are in the key by another name: the source by its pixels, the model and
+# the fallbacks by the route. Every other field counts, so that a new one cannot be forgotten.
+_CHANGES_NO_PICTURE: Final = frozenset(
+    {"model", "fallbacks", "image", "image_url", "response_format", "user", "raw", "warnings"}
+)
+
+
 def parameters_of(
     request: VariationRequest, route: Sequence[str], targets: Sequence[Target], default_prompt: str
 ) -> Mapping[str, Any]:
-    """Everything but the source that decides what a result looks like.
+    """Everything but the source that decides what a result looks like, as JSON values.
 
     The response format does not: links are made anew for every answer. Nor does the caller's end user.
     """
-    return {
+    fields = {
+        each.name: _json_value(getattr(request, each.name))
+        for each in dataclasses.fields(request)
+        if each.name not in _CHANGES_NO_PICTURE
+    }
+    return fields | {
+        "prompt": request.prompt or default_prompt,
         "route": list(route),
         # Sorted: an alias by weight is drawn anew for every request, and a hit on any of its targets will do.
         "targets": sorted({str(target) for target in targets}),
-        "n": request.n,
-        "size": str(request.size or "auto"),
-        "output_format": request.output_format.value,
-        "prompt": request.prompt or default_prompt,
-        "strength": request.strength,
-        "seed": request.seed,
-        "quality": request.quality,
-        "background": request.background,
-        "provider_options": request.provider_options,
     }
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Size):
+        return str(value)
+    return value

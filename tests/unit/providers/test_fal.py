@@ -84,14 +84,14 @@ def test_knobs_of_other_models_are_sent_where_they_are_given() -> None:
         SOURCE,
         prompt="At dusk.",
         strength=0.4,
-        options={"num_inference_steps": 20, "num_images": 3, "image_size": None},
+        options={"num_inference_steps": 20},
     )
     (request,), _ = ask(call, "result")
     assert request.body == JsonBody(
         {
             "image_url": wire.data_url(SOURCE),
             "prompt": "At dusk.",
-            "num_images": 3,
+            "num_images": 1,
             "strength": 0.4,
             "num_inference_steps": 20,
         }

@@ -56,7 +56,7 @@ def test_the_whole_request() -> None:
         background="opaque",
         output_format=ImageFormat.WEBP,
         user="user-7",
-        options={"output_compression": 80, "input_fidelity": "low", "quality": "medium"},
+        options={"output_compression": 80, "input_fidelity": "low"},
     )
     assert asked(call) == HttpRequest(
         "POST",
@@ -68,7 +68,7 @@ def test_the_whole_request() -> None:
                 ("model", "gpt-image-2"),
                 ("n", "2"),
                 ("size", "1536x1024"),
-                ("quality", "medium"),
+                ("quality", "high"),
                 ("background", "opaque"),
                 ("output_format", "webp"),
                 ("safety_identifier", "user-7"),
@@ -118,7 +118,7 @@ def test_a_long_user_id_is_sent_as_its_digest() -> None:
 def test_a_streamed_answer_cannot_be_asked_for(options: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:
         asked(ProviderCall("gpt-image-2", SOURCE, prompt="Vary it.", options=options))
-    assert (caught.value.kind, caught.value.param) == (ErrorKind.UNSUPPORTED, "provider_options")
+    assert (caught.value.kind, caught.value.param) == (ErrorKind.INVALID_REQUEST, "provider_options")
     assert not caught.value.may_have_run
 
 

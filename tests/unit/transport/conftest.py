@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from heard import Heard
 
 from service.catalog.profile import Profile
 from service.concurrency.tasks import started
@@ -281,7 +282,7 @@ def runs(client, time, call):
 
     class Runs:
         def __init__(self) -> None:
-            self.attempts = []
+            self.heard = Heard()
             self.executor = Executor(client, lambda url: self.download(url), clock=time.clock)
             self.profile = Profile()
 
@@ -289,9 +290,8 @@ def runs(client, time, call):
             return url.encode()
 
         async def __call__(self, target, *, seconds: float = 600.0, **more):
-            return await self.executor.run(
-                target, call, self.profile, deadline=time.now() + seconds, record=self.attempts.append, **more
-            )
+            arguments = {"deadline": time.now() + seconds, "emit": self.heard, **more}
+            return await self.executor.run(target, call, self.profile, **arguments)
 
         async def fails(self, target, **more) -> GatewayError:
             with pytest.raises(GatewayError) as caught:
@@ -299,6 +299,10 @@ def runs(client, time, call):
             # Whatever happens, the last attempt tells the same story as the error.
             assert self.attempts[-1].outcome == caught.value.kind.value
             return caught.value
+
+        @property
+        def attempts(self):
+            return self.heard.attempts
 
         @property
         def outcomes(self):

@@ -41,12 +41,12 @@ from service.core.values import ImageFormat, ResponseFormat, Size, Target, Usage
 from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.step import Caching
-from service.gateway.cache_step.terms import CacheSettings, CacheWishes, scope_of
+from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, scope_of
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Alias, Directory
-from service.gateway.events import CacheConsulted, Event
-from service.gateway.gateway import Gateway, Surroundings
-from service.gateway.outcome import FinishedImage, Outcome
+from service.gateway.events import CacheConsulted, Event, ImageCompleted, RequestEnded
+from service.gateway.gateway import Gateway, RequestContext
+from service.gateway.outcome import Outcome
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.keys import CacheScope, VirtualKey, digest
@@ -122,7 +122,7 @@ class House:
         **wishes: Any,
     ) -> Outcome:
         deadline = asyncio.get_running_loop().time() + seconds
-        around = Surroundings(deadline, BASE_URL, caller.direct_key, caller, cache=CacheWishes(**wishes))
+        around = RequestContext(deadline, BASE_URL, caller.direct_key, caller, cache=CacheDirectives(**wishes))
         outcome = await gateway.create(asked or request(), around, self.events.append)
         await self.caching.settled()
         return outcome
@@ -166,8 +166,8 @@ class TestHits:
         assert house.events[0] == CacheConsulted()
         house.events.clear()
         await house.ask(gateway)
-        assert [type(event) for event in house.events] == [CacheConsulted, FinishedImage]
-        assert house.events[0] == CacheConsulted(Target("a", "m"), 0)
+        assert [type(event) for event in house.events] == [CacheConsulted, ImageCompleted, RequestEnded]
+        assert house.events[0] == CacheConsulted(Target("a", "m"), 0, "direct")
 
     @pytest.mark.parametrize(
         "again",
@@ -520,7 +520,7 @@ class TestAtOnce:
         await waits.begun.wait()
         with pytest.raises(GatewayError) as caught:
             await house.ask(gateway, seconds=0.05)
-        assert caught.value.kind is ErrorKind.TIMEOUT
+        assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
         waits.go.set()
         assert len((await first).images) == 1
 
@@ -561,7 +561,7 @@ class TestAtOnce:
         patient = started(house.ask(gateway))
         with pytest.raises(GatewayError) as caught:
             await hasty
-        assert caught.value.kind is ErrorKind.TIMEOUT
+        assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
         assert pixel((await patient).images[0].data) == (0, 255, 0)
 
 
