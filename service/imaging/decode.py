@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pi_heif
@@ -15,9 +15,17 @@ from PIL import Image
 from service.core.errors import GatewayError, invalid
 from service.core.values import ImageFormat
 from service.imaging.colour import coded_profile, png_profile
-from service.imaging.formats import jpeg, png
+from service.imaging.formats import bmp, jpeg, png, tiff
 from service.imaging.formats.base import Extract
-from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, extract, inspect
+from service.imaging.inspect import (
+    EXTRACTED,
+    SMALLER_JPEGS,
+    ImageFacts,
+    ImageLimits,
+    extract,
+    inspect,
+    webp_scale,
+)
 from service.imaging.picture import Picture, Source, VipsImage, from_memory
 
 # ``inspect`` has checked the size against our own limits before Pillow sees a byte; Pillow's check would
@@ -30,8 +38,6 @@ logging.getLogger("pyvips").setLevel(logging.CRITICAL)
 pi_heif.options.DECODE_THREADS = 1
 
 _HEIC_REMEDY: Final = "save it as JPEG or PNG and send that (on an iPhone: Settings, Camera, Formats, Most Compatible)"
-# libjpeg leaves out what it need not compute at these.
-_JPEG_SHRINKS: Final = (8, 4, 2)
 
 Opened = tuple[VipsImage, bytes | None]
 
@@ -138,15 +144,13 @@ def _open_png(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Op
 
 
 def _open_jpeg(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Opened:  # noqa: ARG001
-    factor = next((each for each in _JPEG_SHRINKS if each <= shrink), 1)
+    factor = next((each for each in SMALLER_JPEGS if each <= shrink), 1)
     image = pyvips.Image.jpegload_source(_source(data), shrink=factor, **_flags(strict))
     return image, _embedded_profile(image)
 
 
 def _open_webp(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Opened:  # noqa: ARG001
-    # Half is left for a better filter than libwebp's.
-    scale = 1.0 if shrink < 4 else 2.0 / int(shrink)
-    image = pyvips.Image.webpload_source(_source(data), scale=scale, **_flags(strict))
+    image = pyvips.Image.webpload_source(_source(data), scale=webp_scale(shrink), **_flags(strict))
     return image, _embedded_profile(image)
 
 
@@ -158,23 +162,46 @@ def _open_avif(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> O
     return image, _embedded_profile(image)
 
 
+class _Lent(np.ndarray[Any, Any]):
+    """Pixels in another object's memory, which is freed with that object: its own view of it does not keep it."""
+
+    owner: object = None
+
+    def __array_finalize__(self, array: object) -> None:
+        self.owner = getattr(array, "owner", None)
+
+
 def _open_heic(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Opened:  # noqa: ARG001
     try:
         file = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
-        pixels = np.asarray(file)
+        pixels = np.asarray(file).view(_Lent)
+        pixels.owner = file
     except (ValueError, EOFError, RuntimeError, OSError) as error:
         raise invalid("image", f"The image is a HEIC file that cannot be decoded; {_HEIC_REMEDY}.") from error
     profile = file.info.get("icc_profile")
     if not profile:
         stated = file.info.get("nclx_profile") or {}
         profile = coded_profile(int(stated.get("color_primaries", 2)), int(stated.get("transfer_characteristics", 2)))
-    image = from_memory(np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]))
+    image = from_memory(pixels if pixels.ndim == 3 else pixels[..., None])
     return (image.unpremultiply() if file.premultiplied_alpha else image), profile
 
 
 def _open_tiff(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Opened:  # noqa: ARG001
-    image = pyvips.Image.tiffload_source(_source(data), page=0, n=1, **_flags(strict))
+    image = pyvips.Image.tiffload_source(_source(tiff.first_page(data)), page=0, n=1, **_flags(strict))
     return image, _embedded_profile(image)
+
+
+def _open_bmp(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Opened:
+    rows = bmp.plain_rows(data)
+    if rows is None:
+        return _open_with_pillow(data, facts, shrink, strict)
+    size = facts.stored_size
+    stored = memoryview(data)[rows.start : rows.start + rows.stride * size.height]
+    image = pyvips.Image.new_from_memory(stored, rows.stride, size.height, 1, "uchar")
+    image = image.crop(0, 0, size.width * rows.channels, size.height).bandfold(factor=rows.channels)
+    image = image.flipver() if rows.upward else image
+    image = image.extract_band(2).bandjoin([image.extract_band(1), image.extract_band(0)])
+    return image.copy(interpretation="srgb"), None
 
 
 def _open_with_pillow(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Opened:  # noqa: ARG001
@@ -183,7 +210,8 @@ def _open_with_pillow(data: bytes, facts: ImageFacts, shrink: float, strict: boo
     transparent = image.info.get("transparency")
     image.load()
     if image.mode not in ("P", "L", "1"):
-        return from_memory(np.asarray(image.convert("RGBA" if facts.has_alpha else "RGB"))), None
+        mode = "RGBA" if facts.has_alpha else "RGB"
+        return from_memory(np.asarray(image if image.mode == mode else image.convert(mode))), None
     palette = _palette(image, transparent if facts.has_alpha else None)
     indexes = np.asarray(image if image.mode != "1" else image.convert("L"))
     del image
@@ -212,5 +240,5 @@ _OPENERS: Final[dict[ImageFormat, Callable[[bytes, ImageFacts, float, bool], Ope
     ImageFormat.HEIC: _open_heic,
     ImageFormat.AVIF: _open_avif,
     ImageFormat.TIFF: _open_tiff,
-    ImageFormat.BMP: _open_with_pillow,
+    ImageFormat.BMP: _open_bmp,
 }

@@ -64,6 +64,7 @@ class ImageFacts:
         orientation: The EXIF orientation, 1 (upright) to 8.
         working_bytes: Memory in bytes that the decoder needs for the whole picture at once, besides a few rows and
             the pixels that it hands out.
+        reducible_bytes: The part of the decoder's memory that shrinks with the picture where it is decoded smaller.
     """
 
     format: ImageFormat
@@ -74,6 +75,7 @@ class ImageFacts:
     animated: bool
     orientation: int
     working_bytes: int = 0
+    reducible_bytes: int = 0
 
     @property
     def stored_size(self) -> Size:
@@ -128,6 +130,7 @@ def inspect(data: bytes, *, limits: ImageLimits) -> ImageFacts:
         header.animated,
         header.orientation,
         header.working_bytes,
+        header.reducible_bytes,
     )
 
 
@@ -189,26 +192,47 @@ def extract(data: bytes, found: ImageFormat, *, keep_provenance: bool = False) -
         raise invalid("image", f"The image {error}.") from None
 
 
-# Rows in hand, tables and buffers of the decoder, resampler and encoder, whatever the size of the picture.
+SMALLER_JPEGS = (8, 4, 2)
+"""libjpeg decodes to a half, a quarter or an eighth of each side, and leaves out what that does not take."""
+
+
+def webp_scale(shrink: float) -> float:
+    """How much of each side libwebp decodes of a picture that is shown ``shrink`` times smaller.
+
+    Twice what is shown is left for a better filter than libwebp's.
+    """
+    return 1.0 if shrink < 4 else 2.0 / int(shrink)
+
+
+# Measured by bench/imaging_memory.py: tables and buffers of the decoder, resampler and encoder; and the rows that are
+# held at a time, fewer where all pixels come out than where they are reduced on the way.
 _FIXED_BYTES = 6_000_000
-# Rows in hand: of each row of the picture this many are held.
-_ROWS_IN_HAND = 400
+_ROWS_WHOLE, _ROWS_REDUCED = 600, 2_000
+_CHANNELS = {"1": 1, "L": 1, "LA": 2, "P": 3, "RGB": 3, "RGBA": 4, "CMYK": 4}
 
 
 def decode_cost(facts: ImageFacts, encoded_bytes: int, *, output: Size | None = None) -> int:
     """The most bytes of memory that decoding a file takes at one moment, from its header alone.
 
-    The file itself; what its decoder holds of the whole picture (``working_bytes``); the rows in hand; and the
-    pixels that come out, three bytes each, four with alpha. A sideways picture is held once more while it is turned.
-    Checked against measured peaks by ``python -m bench.imaging_memory``.
+    The file itself; what its decoder holds of the whole picture; the rows in hand; and the pixels that come out, three
+    bytes each, four with alpha. ``python -m bench.imaging_memory`` checks it against measured peaks of every format.
 
     Args:
         encoded_bytes: The length of the file.
         output: The size to which the picture is reduced while it is decoded; None: all of its pixels come out.
     """
-    size = output or facts.size
-    channels = 4 if facts.has_alpha else 3
-    pixels = size.pixels * channels * (1 if facts.orientation == 1 else 2)
-    wide = 2 if facts.bits > 8 else 1
-    rows = min(_ROWS_IN_HAND, facts.stored_size.height) * facts.stored_size.width * channels * wide
-    return encoded_bytes + facts.working_bytes + rows + pixels + _FIXED_BYTES
+    stored = facts.stored_size
+    scale = 1.0 if output is None else _decoded_scale(facts, output)
+    rows = min(_ROWS_WHOLE if output is None else _ROWS_REDUCED, stored.height * scale)
+    in_hand = rows * stored.width * scale * _CHANNELS[facts.mode] * (2 if facts.bits > 8 else 1)
+    pixels = (output or facts.size).pixels * (4 if facts.has_alpha else 3)
+    decoder = facts.working_bytes + facts.reducible_bytes * scale * scale
+    return round(encoded_bytes + decoder + in_hand + pixels + _FIXED_BYTES)
+
+
+def _decoded_scale(facts: ImageFacts, output: Size) -> float:
+    """How much of each side is decoded where a smaller picture is wanted."""
+    shrink = max(1.0, min(facts.size.width / output.width, facts.size.height / output.height))
+    if facts.format is ImageFormat.JPEG:
+        return 1 / next((each for each in SMALLER_JPEGS if each <= shrink), 1)
+    return webp_scale(shrink) if facts.format is ImageFormat.WEBP else 1.0

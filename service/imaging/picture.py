@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -32,7 +33,9 @@ Result = TypeVar("Result")
 VipsImage = Any
 """A ``pyvips.Image``; pyvips has no types."""
 
-_STRIP_ROWS: Final = 64
+# The rows of the file that these are made of are in memory together.
+_STRIP_ROWS: Final = 16
+_FEW_BYTES: Final = 16_000_000
 _LANCZOS: Final = "lanczos3"
 
 
@@ -108,8 +111,8 @@ class Picture:
         return replace(self, window=inner, size=size)
 
     def array(self) -> NDArray[np.uint8]:
-        """All pixels: shape (height, width, 3 or 4), dtype uint8, read-only."""
-        return self._made(_to_array)
+        """All pixels: shape (height, width, 3 or 4), dtype uint8."""
+        return self._made(partial(_to_array, orientation=self.source.orientation))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """For ``numpy.asarray``."""
@@ -128,11 +131,17 @@ class Picture:
         def opened(shrink: float, strict: bool) -> tuple[VipsImage, None]:  # noqa: ARG001 - already reduced
             return whole._rendered(strict).flatten(background=255), None
 
-        return Picture.of(Source(self.size, False, 1, opened, whole.source.examine, whole.source.forgiving))
+        source = whole.source
+        size = self.size if source.orientation < 5 else Size(self.height, self.width)
+        return Picture.of(Source(size, False, source.orientation, opened, source.examine, source.forgiving))
 
     def write(self, encoder: Callable[[VipsImage], Result]) -> Result:
         """The result of ``encoder``, which is called once more where a small flaw of the file is to be overlooked."""
-        return self._made(encoder)
+        orientation = self.source.orientation
+        if orientation == 1:
+            return self._made(encoder)
+        # The last row may come first: all rows have to be there.
+        return self._made(lambda image: encoder(from_memory(_to_array(image, orientation=orientation))))
 
     def check(self) -> None:
         """Decodes everything and keeps nothing."""
@@ -149,7 +158,7 @@ class Picture:
             return sink(self._rendered(strict=False))
 
     def _rendered(self, strict: bool) -> VipsImage:
-        """The pipeline from the file to the window's pixels."""
+        """The pipeline from the file to the window's pixels, as they are stored: not yet upright."""
         source, size = self.source, self.size
         left, top, right, bottom = _as_stored(self.window, source)
         if source.orientation >= 5:
@@ -166,8 +175,7 @@ class Picture:
         y = min(max(0, round(top * down)), max(0, image.height - size.height))
         if (image.width, image.height) != (size.width, size.height):
             image = image.crop(x, y, min(size.width, image.width), min(size.height, image.height))
-        image = to_srgb(image, profile, source.has_alpha)
-        return _upright(image, source.orientation)
+        return to_srgb(image, profile, source.has_alpha)
 
 
 @contextmanager
@@ -204,6 +212,11 @@ def from_memory(pixels: NDArray[Any]) -> VipsImage:
 
 def strips(image: VipsImage) -> Iterator[NDArray[np.uint8]]:
     """The rows of an 8-bit image from the top down, in arrays of shape (rows, width, channels)."""
+    if image.width * image.height * image.bands <= _FEW_BYTES:
+        # A reduced picture: rows that are asked for one strip at a time hold more of the file than all at once.
+        whole = np.frombuffer(image.write_to_memory(), np.uint8).reshape(image.height, image.width, image.bands)
+        yield from (whole[top : top + _STRIP_ROWS] for top in range(0, image.height, _STRIP_ROWS))
+        return
     region = pyvips.Region.new(image)
     for top in range(0, image.height, _STRIP_ROWS):
         rows = min(_STRIP_ROWS, image.height - top)
@@ -211,9 +224,40 @@ def strips(image: VipsImage) -> Iterator[NDArray[np.uint8]]:
         yield np.frombuffer(pixels, np.uint8).reshape(rows, image.width, image.bands)
 
 
-def _to_array(image: VipsImage) -> NDArray[np.uint8]:
-    pixels = np.frombuffer(image.write_to_memory(), np.uint8)
-    return pixels.reshape(image.height, image.width, image.bands)
+def _to_array(image: VipsImage, *, orientation: int) -> NDArray[np.uint8]:
+    """All pixels of an image, put upright strip by strip, so that they are in memory once."""
+    if orientation == 1:
+        pixels = np.frombuffer(image.write_to_memory(), np.uint8)
+        return pixels.reshape(image.height, image.width, image.bands)
+    width, height = (image.width, image.height) if orientation < 5 else (image.height, image.width)
+    upright = np.empty((height, width, image.bands), np.uint8)
+    stored = _stored_view(upright, orientation)
+    top = 0
+    for strip in strips(image):
+        stored[top : top + len(strip)] = strip
+        top += len(strip)
+    return upright
+
+
+def _stored_view(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """An upright picture's pixels, seen as the EXIF orientation says that they are stored."""
+    match orientation:
+        case 2:
+            return upright[:, ::-1]
+        case 3:
+            return upright[::-1, ::-1]
+        case 4:
+            return upright[::-1]
+        case 5:
+            return upright.swapaxes(0, 1)
+        case 6:
+            return upright.swapaxes(0, 1)[::-1]
+        case 7:
+            return upright[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            return upright.swapaxes(0, 1)[:, ::-1]
+        case _:
+            return upright
 
 
 def _as_stored(window: tuple[float, float, float, float], source: Source) -> tuple[float, float, float, float]:
@@ -248,32 +292,11 @@ def _resized(image: VipsImage, across: float, down: float, has_alpha: bool) -> V
         return image.resize(_scale(width, image.width), **options)
     # Colours of transparent pixels must not bleed into the others.
     form, meaning = image.format, image.interpretation
-    image = image.premultiply().resize(_scale(width, image.width), **options).unpremultiply()
+    image = image.premultiply().rint().cast(form).copy(interpretation=meaning)
+    image = image.resize(_scale(width, image.width), **options).unpremultiply()
     return image.rint().cast(form).copy(interpretation=meaning)
 
 
 def _scale(wanted: int, there: int) -> float:
     """A factor that leads to exactly ``wanted`` pixels, however it is rounded."""
     return math.nextafter(wanted / there, math.inf) if round(there * (wanted / there)) != wanted else wanted / there
-
-
-def _upright(image: VipsImage, orientation: int) -> VipsImage:
-    if orientation == 1:
-        return image
-    # The last row may come first: all rows have to be there.
-    image = image.copy_memory()
-    match orientation:
-        case 2:
-            return image.fliphor()
-        case 3:
-            return image.rot180()
-        case 4:
-            return image.flipver()
-        case 5:
-            return image.rot90().fliphor()
-        case 6:
-            return image.rot90()
-        case 7:
-            return image.rot270().fliphor()
-        case _:
-            return image.rot270()

@@ -44,6 +44,7 @@ class Header:
         orientation: The EXIF orientation, 1 (upright) to 8.
         working_bytes: Memory in bytes that the decoder needs for the whole picture at once, besides a few rows and
             the pixels that it hands out.
+        reducible_bytes: The part of the decoder's memory that shrinks with the picture where it is decoded smaller.
     """
 
     stored_size: Size
@@ -53,6 +54,7 @@ class Header:
     animated: bool
     orientation: int = 1
     working_bytes: int = 0
+    reducible_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from service.core.values import Size
 from service.imaging.formats.base import Header, MalformedError, TruncatedError, UnsupportedError
@@ -46,8 +47,43 @@ def read_header(data: bytes) -> Header:
     elif len(data) < offset + size.height * ((size.width * bits + 31) // 32 * 4):
         raise TruncatedError
     if bits <= 8:
-        return Header(size, "P", 8, has_alpha=False, animated=False, working_bytes=2 * size.pixels)
-    # Decoded as a whole, four bytes a pixel, and held once more as an array.
+        return Header(size, "P", 8, has_alpha=False, animated=False, working_bytes=size.pixels * 3 // 2)
     has_alpha = bits == 32 and (compression == _ALPHA_BIT_FIELDS or (compression == _BIT_FIELDS and header >= 56))
     mode, channels = ("RGBA", 4) if has_alpha else ("RGB", 3)
-    return Header(size, mode, 8, has_alpha, animated=False, working_bytes=(4 + channels) * size.pixels)
+    # Others than plain rows are decoded as a whole, four bytes a pixel, and held once more as an array.
+    working = 0 if _is_plain(bits, compression) else (4 + channels) * size.pixels
+    return Header(size, mode, 8, has_alpha, animated=False, working_bytes=working)
+
+
+def _is_plain(bits: int, compression: int) -> bool:
+    return bits in (24, 32) and compression == _UNCOMPRESSED
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where the pixels of an uncompressed picture are: blue, green, red, and nothing or a byte that means nothing.
+
+    Attributes:
+        start: Of the first row.
+        stride: Bytes from one row to the next.
+        channels: Bytes of a pixel: 3 or 4.
+        upward: Whether the first row is the lowest.
+    """
+
+    start: int
+    stride: int
+    channels: int
+    upward: bool
+
+
+def plain_rows(data: bytes) -> Rows | None:
+    """The rows of a file that ``read_header`` has read; None where they are packed or indexes into a palette."""
+    start, header = struct.unpack_from("<LL", data, 10)
+    if header == _CORE_HEADER:
+        width, _, _, bits = struct.unpack_from("<HHHH", data, 18)
+        height, compression = 1, _UNCOMPRESSED
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<llHHL", data, 18)
+    if not _is_plain(bits, compression):
+        return None
+    return Rows(start, (width * bits + 31) // 32 * 4, bits // 8, upward=height > 0)

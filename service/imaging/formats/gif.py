@@ -91,8 +91,8 @@ def read_header(data: bytes) -> Header:
     while at + 2 <= end and data[at] not in (_FRAME, _TRAILER):
         at = _after_blocks(data, at + 2) if data[at] == _EXTENSION else at + 1
     animated = at < end and data[at] == _FRAME
-    # Indexes into the palette are decoded as a whole, and held once more as an array.
-    return Header(first.size, "P", 8, first.transparent, animated, working_bytes=2 * first.size.pixels)
+    # Indexes into the palette are decoded as a whole, and held once more while they become an array.
+    return Header(first.size, "P", 8, first.transparent, animated, working_bytes=first.size.pixels * 3 // 2)
 
 
 def picture_only(data: bytes) -> Extract:

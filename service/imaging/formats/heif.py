@@ -125,6 +125,7 @@ def _associate(data: bytes, at: int, end: int, properties: _Properties) -> None:
 
 def _header(data: bytes, primary: int, properties: _Properties) -> Header:
     size: Size | None = None
+    shown: Size | None = None
     bits, turned = 8, False
     for number in properties.of_item.get(primary, ()):
         if not 0 < number <= len(properties.listed):
@@ -132,6 +133,8 @@ def _header(data: bytes, primary: int, properties: _Properties) -> Header:
         kind, body, after = properties.listed[number - 1]
         if kind == b"ispe":
             size = Size(*struct.unpack_from(">LL", data, body + 4))
+        elif kind == b"clap":
+            shown = _clean_aperture(data, body)
         elif kind == b"pixi" and after - body > 5:
             bits = max(data[body + 5 : after])
         elif kind == b"irot":
@@ -145,12 +148,23 @@ def _header(data: bytes, primary: int, properties: _Properties) -> Header:
     alpha = any(
         kind == b"auxC" and data[body + 4 : after].startswith(_ALPHA) for kind, body, after in properties.listed
     )
-    shown = Size(size.height, size.width) if turned else size
-    wide = 2 if bits > 8 else 1
-    # The decoder's planes, and the interleaved pixels that are made of them.
-    working = size.pixels * wide * (7 if alpha else 5)
+    shown = shown or size
+    if shown.width > size.width or shown.height > size.height:
+        raise MalformedError("is damaged: a part of it is larger than the whole")
+    shown = Size(shown.height, shown.width) if turned else shown
+    # Planes, what is made of them, and copies between; measured with the libraries that decode each.
+    a_pixel = (27 if is_avif(data) else 7) * (2 if bits > 8 else 1) + (4 if alpha else 0)
+    working = size.pixels * a_pixel // 2
     animated = not _SEQUENCE_BRANDS.isdisjoint(_brands(data))
     return Header(shown, "RGBA" if alpha else "RGB", bits, alpha, animated, working_bytes=working)
+
+
+def _clean_aperture(data: bytes, body: int) -> Size:
+    """The size of the part that is shown, stated as fractions: coded pictures have sides of whole blocks."""
+    wide, wide_parts, high, high_parts = struct.unpack_from(">LLLL", data, body)
+    if not wide_parts or not high_parts:
+        raise MalformedError("has a damaged header: its size is missing")
+    return Size(wide // wide_parts, high // high_parts)
 
 
 # Tiles at the right and lower edges jut out, so that a small picture may have a larger tile.

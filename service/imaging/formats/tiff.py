@@ -14,9 +14,9 @@ _CODES = {1: ("B", 1), 3: ("H", 2), 4: ("L", 4)}
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274
 _CHANNELS, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _SAMPLE_FORMAT = 277, 322, 323, 338, 339
-_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
+_STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 278, 279, 324, 325
 _READ = frozenset((_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _CHANNELS, _TILE_WIDTH)) | {
-    *(_TILE_HEIGHT, _EXTRA, _SAMPLE_FORMAT, _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES)
+    *(_TILE_HEIGHT, _EXTRA, _SAMPLE_FORMAT, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES)
 }
 
 # None, LZW, JPEG, deflate (two numbers), PackBits: what cameras, scanners and picture editors write.
@@ -36,7 +36,7 @@ def read_header(data: bytes) -> Header:
         UnsupportedError: The picture is compressed or laid out in a way that is not decoded here.
     """
     order = BYTE_ORDERS[data[:2]]
-    tags, is_last = _first_directory(data, order)
+    tags, following = _first_directory(data, order)
     size = Size(_one(tags, _WIDTH), _one(tags, _HEIGHT))
     compression, photometric = _one(tags, _COMPRESSION, 1), _one(tags, _PHOTOMETRIC)
     mode = _MODES.get(photometric, "")
@@ -61,15 +61,32 @@ def read_header(data: bytes) -> Header:
         named,
         max(depth, 8),
         has_alpha,
-        animated=not is_last,
+        animated=_next_directory(data, following) != 0,
         orientation=orientation if 1 <= orientation <= 8 else 1,
-        # A strip may be the whole picture, and is decoded as one.
-        working_bytes=size.pixels * channels * max(1, depth // 8),
+        working_bytes=size.width * _rows_at_once(tags, size) * channels * max(1, depth // 8),
     )
 
 
-def _first_directory(data: bytes, order: str) -> tuple[dict[int, tuple[int, ...]], bool]:
-    """The tags that matter, with their values, and whether no directory follows."""
+def _rows_at_once(tags: dict[int, tuple[int, ...]], size: Size) -> int:
+    """The rows that are decoded together: those of a strip, which may be the whole picture, or of a row of tiles."""
+    return min(size.height, _one(tags, _TILE_HEIGHT if _TILE_WIDTH in tags else _ROWS_PER_STRIP, size.height))
+
+
+def first_page(data: bytes) -> bytes:
+    """The file as if no directory followed the first: libtiff walks the whole chain, however long and wherever it leads."""
+    _, following = _first_directory(data, BYTE_ORDERS[data[:2]])
+    if _next_directory(data, following) == 0:
+        return data
+    return b"".join((memoryview(data)[:following], bytes(4), memoryview(data)[following + 4 :]))
+
+
+def _next_directory(data: bytes, at: int) -> int:
+    """The offset of a directory that follows, in some byte order; 0: none does."""
+    return int.from_bytes(data[at : at + 4], "big")
+
+
+def _first_directory(data: bytes, order: str) -> tuple[dict[int, tuple[int, ...]], int]:
+    """The tags that matter, with their values, and where the offset of the next directory is stored."""
     if len(data) < 8:
         raise TruncatedError
     (at,) = struct.unpack_from(order + "L", data, 4)
@@ -86,8 +103,7 @@ def _first_directory(data: bytes, order: str) -> tuple[dict[int, tuple[int, ...]
         tag, kind, count = struct.unpack_from(order + "HHL", data, entry)
         if tag in _READ and tag not in tags and kind in _CODES:
             tags[tag] = _values(data, order, entry, kind, count)
-    following = struct.unpack_from(order + "L", data, end)[0] if end + 4 <= len(data) else 0
-    return tags, following == 0
+    return tags, end
 
 
 def _values(data: bytes, order: str, entry: int, kind: int, count: int) -> tuple[int, ...]:

@@ -75,14 +75,22 @@ def read_header(data: bytes) -> Header:
             orientation = _orientation(data, chunks)
     else:
         raise MalformedError("has a damaged WebP header")
-    # The whole frame, and of a lossy one the alpha plane and the macroblocks' rows.
+    working, reducible = _frame_bytes(data, size, alpha)
     return Header(
-        size, "RGBA" if alpha else "RGB", 8, alpha, animated, orientation, working_bytes=_frame_bytes(size, alpha)
+        *(size, "RGBA" if alpha else "RGB", 8, alpha, animated, orientation),
+        working_bytes=working,
+        reducible_bytes=reducible,
     )
 
 
-def _frame_bytes(size: Size, alpha: bool) -> int:
-    return size.pixels * (5 if alpha else 4)
+def _frame_bytes(data: bytes, size: Size, alpha: bool) -> tuple[int, int]:
+    """The decoder's memory, and the part of it that shrinks with the picture. Measured with libwebp 1.6.
+
+    A lossless picture is held whole, as a lossy one's alpha is; the rest is the frame that is handed out.
+    """
+    lossless = any(kind == b"VP8L" for kind, _, _ in _chunks(data))
+    fixed, frame = (4, 1) if lossless else (2, 3) if alpha else (0, 5)
+    return size.pixels * fixed, size.pixels * frame
 
 
 def _orientation(data: bytes, chunks: Iterator[tuple[bytes, int, int]]) -> int:
