@@ -4,8 +4,9 @@
 
 For each file: the peak of the process's memory above what it held before, with the file counted, while the picture is
 decoded to pixels, and while it is cover-cropped to 1024x1024 and encoded; both beside what ``decode_cost`` says of them
-from the header alone. Ends with 1 where a peak is above 6 bytes a pixel (but for the formats whose decoders need more by themselves: progressive
-JPEG, whose coefficients are all held, WebP and AVIF) or a cost is off by more than 30 %.
+from the header alone. Ends with 1 where a cost is off by more than 30 %, or a peak is above 6 bytes a pixel (but for
+files whose decoders need more by themselves: progressive JPEG, of which all coefficients are held, interlaced PNG,
+WebP and AVIF).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from service.imaging.inspect import ImageLimits, decode_cost, inspect
 MOST_BYTES_A_PIXEL = 6.0
 COST_TOLERANCE = 0.3
 # Their libraries hold the whole picture once or more before the first row comes out.
-_HUNGRY = ("jpeg-RGB-progressive", "webp-", "avif-")
+_HUNGRY = ("jpeg-RGB-progressive", "png-RGB-interlaced", "webp-", "avif-")
 _COVER = Size(1024, 1024)
 _LIMITS = ImageLimits(max_pixels=200_000_000)
 Pixels = NDArray[np.uint8]

@@ -82,7 +82,12 @@ def _transformed(image: Any, profile: bytes) -> Any:
         return None
     converted = converted.copy()
     converted.remove(_PROFILE_FIELD)
-    return converted
+    if profile[16:20] != b"GRAY":
+        return converted
+    # Rounding must not tint a grey.
+    grey = converted.extract_band(1)
+    rest = [converted.extract_band(band) for band in range(3, converted.bands)]
+    return grey.bandjoin([grey, grey, *rest]).copy(interpretation="srgb")
 
 
 @lru_cache(maxsize=64)

@@ -207,7 +207,7 @@ def webp_scale(shrink: float) -> float:
 # Measured by bench/imaging_memory.py: tables and buffers of the decoder, resampler and encoder; and the rows that are
 # held at a time, fewer where all pixels come out than where they are reduced on the way.
 _FIXED_BYTES = 6_000_000
-_ROWS_WHOLE, _ROWS_REDUCED = 600, 2_000
+_ROWS_WHOLE, _ROWS_REDUCED = 600, 1_600
 _CHANNELS = {"1": 1, "L": 1, "LA": 2, "P": 3, "RGB": 3, "RGBA": 4, "CMYK": 4}
 
 

@@ -25,7 +25,7 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _DECODED_FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
 _PROGRESSIVE = frozenset((0xC2, 0xCA))
 _START, _SCAN, _END, _COMMENT = 0xD8, 0xDA, 0xD9, 0xFE
-_JFIF, _EXIF, _ICC, _PROVENANCE, _ADOBE = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
+JFIF, EXIF, _ICC, _PROVENANCE, _ADOBE = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
 # Markers without a length: TEM and the restart markers. Outside of a scan they mean nothing.
 _BARE = frozenset((0x01, *range(0xD0, 0xD8)))
 _END_MARKER = b"\xff\xd9"
@@ -39,7 +39,7 @@ _marker_after_scan = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _next_marker = re.compile(rb"\xff[^\x00\xff]")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yields (marker, start, end) of each segment after SOI, entropy-coded data included with its SOS.
 
     The last is the end marker, empty where the file has none. ``start`` is where the marker is: fill bytes and
@@ -91,12 +91,12 @@ def read_header(data: bytes) -> Header:
     """
     frame: Header | None = None
     exif: bytes | None = None
-    for marker, start, after in _segments(data):
+    for marker, start, after in segments(data):
         if marker in _FRAME_MARKERS:
             if frame is not None or after - start < 10:
                 raise MalformedError("has a damaged JPEG header")
             frame = _frame(data, marker, start, after)
-        elif marker == _EXIF and data[start + 4 : start + 10] == b"Exif\0\0":
+        elif marker == EXIF and data[start + 4 : start + 10] == b"Exif\0\0":
             # The first block counts. A segment holds 64 KB at most: larger blocks go on in the next one, which
             # then does not begin with a byte order.
             if exif is None:
@@ -137,7 +137,7 @@ def _frame(data: bytes, marker: int, start: int, after: int) -> Header:
 def _kept(data: bytes, marker: int, start: int, after: int, keep_provenance: bool) -> tuple[int, int] | bytes | None:
     """What stays of a segment."""
     body = start + 4
-    if marker == _JFIF:
+    if marker == JFIF:
         # Its presence decides about colours, over Adobe's marker too: it stays, without its thumbnail.
         if data[body : body + 5] != b"JFIF\0" or after - body < 14:
             return None
@@ -166,7 +166,7 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> Extract:
     kept: list[tuple[int, int] | bytes] = [(0, 2)]
     scans = 0
     complete = True
-    for marker, start, after in _segments(data):
+    for marker, start, after in segments(data):
         scans += marker == _SCAN
         if scans > _MOST_SCANS:
             raise MalformedError(f"has more than {_MOST_SCANS} JPEG scans")
@@ -202,7 +202,7 @@ def holds_all_pixels(data: bytes, mode: str) -> bool | None:
 
 def has_manifest(data: bytes) -> bool:
     """Whether a C2PA manifest is embedded: an APP11 segment with a JUMBF box of the C2PA type (C2PA 2.2, A.3)."""
-    for marker, start, after in _segments(data):
+    for marker, start, after in segments(data):
         if marker == _SCAN:
             return False
         # Common identifier "JP", box instance, packet sequence, then the superbox and its description box.

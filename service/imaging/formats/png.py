@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from isal import igzip_lib, isal_zlib
@@ -65,8 +65,8 @@ def read_header(data: bytes) -> Header:
     else:
         raise TruncatedError
     mode = "1" if (bits, colour) == (1, 0) else _MODES[colour]
-    # The rows of an interlaced picture are spread over the whole file.
-    working = width * height * (_CHANNELS[colour] + (colour == 3) * 2 + transparent) * (2 if bits == 16 else 1)
+    # The rows of an interlaced picture are spread over the whole file: it is held, and copied once.
+    working = 2 * width * height * (_CHANNELS[colour] + (colour == 3) * 2 + transparent) * (2 if bits == 16 else 1)
     return Header(
         Size(width, height),
         mode,
@@ -146,7 +146,9 @@ def holds_all_pixels(data: bytes) -> bool:
     wanted = _filtered_bytes(width, height, bits * _CHANNELS[colour], bool(interlace))
     inflater = isal_zlib.decompressobj()
     try:
-        for start, after in _image_data(data):
+        for kind, start, after in chunks(data):
+            if kind != b"IDAT":
+                continue
             piece: bytes | memoryview = memoryview(data)[start:after]
             while piece and wanted > 0:
                 wanted -= len(inflater.decompress(piece, _INFLATED_AT_ONCE))
@@ -163,16 +165,6 @@ def holds_all_pixels(data: bytes) -> bool:
 _INFLATED_AT_ONCE = 1 << 18
 
 
-def _image_data(data: bytes) -> Iterable[tuple[int, int]]:
-    """Where the bodies of the IDAT chunks start and end."""
-    at, end = 8, len(data)
-    while at + 12 <= end:
-        length, kind = _chunk_header.unpack_from(data, at)
-        if kind == b"IDAT":
-            yield at + 8, at + 8 + length
-        at += 12 + length
-
-
 def _filtered_bytes(width: int, height: int, bits_per_pixel: int, interlaced: bool) -> int:
     """The length of the picture before compression (7.2, 8.1): each row with its filter type before it."""
     if not interlaced:
@@ -185,15 +177,23 @@ def _filtered_bytes(width: int, height: int, bits_per_pixel: int, interlaced: bo
     return total
 
 
-def has_manifest(data: bytes) -> bool:
-    """Whether a C2PA manifest is embedded: a caBX chunk with a JUMBF superbox (C2PA 2.2, A.3.2)."""
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields (type, start of the body, end of the body) of each chunk that is all there, up to the end's."""
     at, end = 8, len(data)
     while at + 12 <= end:
         length, kind = _chunk_header.unpack_from(data, at)
-        if kind == _PROVENANCE and data[at + 12 : at + 16] == b"jumb":
-            return True
-        at += 12 + length
-    return False
+        after = at + 12 + length
+        if after > end:
+            return
+        yield kind, at + 8, after - 4
+        if kind == b"IEND":
+            return
+        at = after
+
+
+def has_manifest(data: bytes) -> bool:
+    """Whether a C2PA manifest is embedded: a caBX chunk with a JUMBF superbox (C2PA 2.2, A.3.2)."""
+    return any(kind == _PROVENANCE and data[start + 4 : start + 8] == b"jumb" for kind, start, _ in chunks(data))
 
 
 def write(strips: Iterable[NDArray[np.uint8]], size: Size, channels: int, *, level: int = 1) -> bytes:

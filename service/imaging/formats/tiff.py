@@ -73,7 +73,7 @@ def _rows_at_once(tags: dict[int, tuple[int, ...]], size: Size) -> int:
 
 
 def first_page(data: bytes) -> bytes:
-    """The file as if no directory followed the first: libtiff walks the whole chain, however long and wherever it leads."""
+    """The file as if no directory followed the first: libtiff would walk the whole chain, however long."""
     _, following = _first_directory(data, BYTE_ORDERS[data[:2]])
     if _next_directory(data, following) == 0:
         return data

@@ -17,7 +17,7 @@ def is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yields (type, start of the data, end of the data) of each chunk.
 
     Raises:
@@ -59,8 +59,8 @@ def read_header(data: bytes) -> Header:
     """
     alpha = animated = False
     orientation = 1
-    chunks = _chunks(data)
-    kind, start, end = next(chunks, (b"", 0, 0))
+    rest = chunks(data)
+    kind, start, end = next(rest, (b"", 0, 0))
     if kind == b"VP8 ":
         size = _lossy_size(data, start, end)
     elif kind == b"VP8L":
@@ -72,7 +72,7 @@ def read_header(data: bytes) -> Header:
         height = int.from_bytes(data[start + 7 : start + 10], "little") + 1
         size = Size(width, height)
         if flags & _EXIF_FLAG:
-            orientation = _orientation(data, chunks)
+            orientation = _orientation(data, rest)
     else:
         raise MalformedError("has a damaged WebP header")
     working, reducible = _frame_bytes(data, size, alpha)
@@ -88,13 +88,13 @@ def _frame_bytes(data: bytes, size: Size, alpha: bool) -> tuple[int, int]:
 
     A lossless picture is held whole, as a lossy one's alpha is; the rest is the frame that is handed out.
     """
-    lossless = any(kind == b"VP8L" for kind, _, _ in _chunks(data))
+    lossless = any(kind == b"VP8L" for kind, _, _ in chunks(data))
     fixed, frame = (4, 1) if lossless else (2, 3) if alpha else (0, 5)
     return size.pixels * fixed, size.pixels * frame
 
 
-def _orientation(data: bytes, chunks: Iterator[tuple[bytes, int, int]]) -> int:
-    for kind, start, end in chunks:
+def _orientation(data: bytes, rest: Iterator[tuple[bytes, int, int]]) -> int:
+    for kind, start, end in rest:
         if kind == b"EXIF":
             # Some writers put JPEG's prefix before the block, which the format does not ask for.
             skip = 6 if data[start : start + 6] == b"Exif\0\0" else 0
@@ -110,7 +110,7 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> Extract:
     """
     kept: list[bytes] = []
     has_picture = False
-    for kind, start, end in _chunks(data):
+    for kind, start, end in chunks(data):
         if kind == b"VP8X" and end - start == 10:
             flags = data[start] & ~(_EXIF_FLAG | _XMP_FLAG)
             kept.append(b"VP8X\x0a\x00\x00\x00" + bytes((flags,)) + data[start + 1 : start + 10])
@@ -126,4 +126,4 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> Extract:
 
 def has_manifest(data: bytes) -> bool:
     """Whether a C2PA manifest is embedded: a C2PA chunk with a JUMBF superbox (C2PA 2.2, A.3.6)."""
-    return any(kind == _PROVENANCE and data[start + 4 : start + 8] == b"jumb" for kind, start, _ in _chunks(data))
+    return any(kind == _PROVENANCE and data[start + 4 : start + 8] == b"jumb" for kind, start, _ in chunks(data))

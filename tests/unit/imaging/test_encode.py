@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.core.values import ImageFormat, Size
-from service.imaging.encode import encode, encode_array
+from service.imaging.encode import WRITTEN, encode, encode_array
 from service.imaging.inspect import ImageLimits, inspect
 from service.imaging.picture import Picture
-
-WRITTEN = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF)
 
 
 def opened(data: bytes) -> Image.Image:
@@ -69,3 +67,43 @@ def test_arrays_of_other_shapes_are_a_mistake(shape) -> None:
         encode_array(np.zeros(shape, np.uint8), ImageFormat.PNG)
     with pytest.raises(ValueError, match="expected uint8"):
         encode_array(np.zeros((4, 4, 3), np.float32), ImageFormat.PNG)
+
+
+class TestCompression:
+    def test_it_is_the_quality_of_jpeg_and_webp(self, picture) -> None:
+        source = Picture.from_array(np.asarray(picture(200, 200)))
+        for output_format in (ImageFormat.JPEG, ImageFormat.WEBP):
+            sizes = [len(encode(source, output_format, compression=each).data) for each in (0, 30, 60, 90, 100)]
+            assert sizes == sorted(sizes)
+            asked = encode(source, output_format, compression=60)
+            assert asked == encode(source, output_format, quality=60)
+
+    def test_png_loses_nothing_at_any(self, picture) -> None:
+        pixels = np.asarray(picture(200, 200))
+        made = [encode_array(pixels, ImageFormat.PNG, compression=each).data for each in (0, 50, 100)]
+        assert len(made[0]) > len(made[1]) >= len(made[2])
+        assert all(np.array_equal(np.asarray(opened(each)), pixels) for each in made)
+
+    @pytest.mark.parametrize("compression", [-1, 101])
+    def test_outside_of_its_range_it_is_a_mistake(self, picture, compression) -> None:
+        with pytest.raises(ValueError, match="from 0 to 100"):
+            encode_array(np.asarray(picture(9, 9)), ImageFormat.JPEG, compression=compression)
+
+
+def test_a_png_says_that_it_is_srgb(picture) -> None:
+    for pixels in (np.asarray(picture(9, 9)), np.zeros((9, 9, 4), np.uint8)):
+        assert opened(encode_array(pixels, ImageFormat.PNG).data).info["srgb"] == 0
+
+
+@pytest.mark.parametrize("output_format", [ImageFormat.HEIC, ImageFormat.AVIF, ImageFormat.TIFF, ImageFormat.BMP])
+def test_formats_that_are_only_read_are_a_mistake(picture, output_format) -> None:
+    with pytest.raises(ValueError, match="not made here"):
+        encode_array(np.asarray(picture(9, 9)), output_format)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 90), st.sampled_from([3, 4]), st.sampled_from(range(1, 9)))
+def test_tall_pictures_and_every_level_survive_the_strips(height, width, channels, level) -> None:
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, channels), np.uint8)
+    encoded = encode_array(pixels, ImageFormat.PNG, compression=round(level * 100 / 9))
+    assert np.array_equal(np.asarray(opened(encoded.data)), pixels)
