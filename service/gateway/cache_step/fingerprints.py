@@ -1,55 +1,59 @@
-"""What a source is recognised by: its pixels, and what it looks like."""
+"""The fingerprint that a source is recognised by: its pixels, and what it looks like."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections import OrderedDict
-from typing import Final, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
 
-from service.cache.keys import pixel_digest
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from service.cache.digests import strips_digest
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import started
-from service.imaging.decode import decode, flatten
+from service.core.errors import GatewayError
+from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, inspect, picture_only
-from service.imaging.perceptual_key import PerceptualKey, perceptual_key
-
-Value = TypeVar("Value")
+from service.imaging.perceptual_key import SIDE, PerceptualKey, perceptual_key
+from service.imaging.picture import Picture, VipsImage, strips
 
 # About 1 KB each.
 _MOST_REMEMBERED: Final = 4_096
 
 
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """One source's. Made by ``Fingerprints``, for one request. It holds the file, and none of its pixels.
+    """One picture's.
 
     Attributes:
         pixels: The ``pixel_digest`` of the decoded picture.
         aspect: Its width divided by its height.
+        look: What it looks like.
     """
 
-    def __init__(self, pixels: bytes, aspect: float, data: bytes, owner: Fingerprints) -> None:
-        self.pixels = pixels
-        self.aspect = aspect
-        self._data = data
-        self._owner = owner
-
-    async def look(self) -> PerceptualKey:
-        """What the source looks like: known since it was decoded, unless that was long ago."""
-        return await self._owner.look_of(self._data, self)
+    pixels: bytes = field(repr=False)
+    aspect: float
+    look: PerceptualKey
 
 
 class Fingerprints:
     """Takes fingerprints, and remembers those of files that come again, whatever else is in them besides the picture:
-    these are not decoded again."""
+    these are not decoded again.
+
+    A file that comes several times at once is decoded once, and the pixels are gone before anybody waits for a
+    provider: a file of a few bytes may hold a picture of hundreds of megabytes.
+    """
 
     def __init__(self, pool: ImagingPool, limits: ImageLimits) -> None:
         self._pool = pool
         self._limits = limits
-        self._remembered: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
-        self._looks: OrderedDict[bytes, PerceptualKey] = OrderedDict()
-        # By the file's digest, so that the same file sent several times at once is decoded once.
-        self._being_taken: dict[bytes, asyncio.Task[tuple[bytes, float]]] = {}
+        self._remembered: OrderedDict[bytes, Fingerprint] = OrderedDict()
+        self._being_taken: dict[bytes, asyncio.Task[Fingerprint]] = {}
 
     async def of(self, data: bytes) -> Fingerprint:
         """The fingerprint of an image file.
@@ -61,32 +65,34 @@ class Fingerprints:
         known = self._remembered.get(file)
         if known is not None:
             self._remembered.move_to_end(file)
-            return Fingerprint(*known, data, self)
-
+            return known
         taking = self._being_taken.get(file)
         if taking is None:
             taking = self._being_taken[file] = started(self._take(file, data))
-            taking.add_done_callback(lambda ended: self._taken(file, ended))
-        return Fingerprint(*await asyncio.shield(taking), data, self)
+            taking.add_done_callback(lambda taken: self._is_taken(file, taken))
+        # The first one who asked may leave; the others get it all the same.
+        await asyncio.wait([taking])
+        try:
+            return taking.result()
+        except GatewayError as error:
+            # One of its own for each of those who waited.
+            raise error.replaced() from None
 
-    async def _take(self, file: bytes, data: bytes) -> tuple[bytes, float]:
-        def take() -> tuple[bytes, float, PerceptualKey]:
-            picture = decode(data, limits=self._limits)
-            pixels = picture.array()
-            look = perceptual_key(flatten(picture).array() if picture.has_alpha else pixels)
-            return pixel_digest(pixels), picture.width / picture.height, look
-
-        # The look costs 2 ms; keeping the pixels until somebody asks for it would cost their memory for as long.
-        pixels, aspect, look = await self._pool.run(take)
-        _remember(self._remembered, file, (pixels, aspect))
-        _remember(self._looks, pixels, look)
-        return pixels, aspect
-
-    def _taken(self, file: bytes, ended: asyncio.Task[tuple[bytes, float]]) -> None:
+    def _is_taken(self, file: bytes, taken: asyncio.Task[Fingerprint]) -> None:
         del self._being_taken[file]
-        if not ended.cancelled():
-            # Everybody who waited may have left; nobody need hear of a failure then.
-            ended.exception()
+        if not taken.cancelled():
+            # Looked at, even if nobody waits for it any more.
+            taken.exception()
+
+    async def _take(self, file: bytes, data: bytes) -> Fingerprint:
+        def take() -> Fingerprint:
+            return _fingerprint(decode(data, limits=self._limits))
+
+        taken = await self._pool.run(take)
+        self._remembered[file] = taken
+        if len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return taken
 
     def _file_digest(self, data: bytes) -> bytes:
         """The same for files of which ``decode`` makes the same: that looks at the picture and its orientation only."""
@@ -95,22 +101,35 @@ class Fingerprints:
         digest.update(picture_only(data, facts.format))
         return digest.digest()
 
-    async def look_of(self, data: bytes, taken: Fingerprint) -> PerceptualKey:
-        """What the source looks like that has this fingerprint."""
-        known = self._looks.get(taken.pixels)
-        if known is not None:
-            self._looks.move_to_end(taken.pixels)
-            return known
 
-        def see() -> PerceptualKey:
-            return perceptual_key(flatten(decode(data, limits=self._limits)).array())
+def _fingerprint(picture: Picture) -> Fingerprint:
+    """The fingerprint of a picture, decoded once, a few rows at a time: it may fill hundreds of megabytes."""
+    width, height = picture.width, picture.height
+    shape = height, width, 4 if picture.has_alpha else 3
 
-        look = await self._pool.run(see)
-        _remember(self._looks, taken.pixels, look)
-        return look
+    def seen(image: VipsImage) -> tuple[bytes, npt.NDArray[np.uint8]]:
+        narrow: list[npt.NDArray[np.uint8]] = []
+
+        def passing() -> Iterator[npt.NDArray[np.uint8]]:
+            for strip in strips(image):
+                narrow.append(_narrowed(strip, whole=min(width, height) < SIDE))
+                yield strip
+
+        return strips_digest(shape, passing()), np.concatenate(narrow)
+
+    pixels, narrow = picture.write(seen)
+    return Fingerprint(pixels, width / height, perceptual_key(narrow))
 
 
-def _remember(memory: OrderedDict[bytes, Value], key: bytes, value: Value) -> None:
-    memory[key] = value
-    if len(memory) > _MOST_REMEMBERED:
-        memory.popitem(last=False)
+def _narrowed(strip: npt.NDArray[np.uint8], *, whole: bool) -> npt.NDArray[np.uint8]:
+    """Rows on a white ground, narrowed: the first half of reducing the picture, to the last bit.
+
+    Args:
+        whole: Whether the picture is so small that it is reduced as a whole.
+    """
+    image = Image.fromarray(np.ascontiguousarray(strip))
+    if image.mode == "RGBA":
+        ground = Image.new("RGB", image.size, (255, 255, 255))
+        ground.paste(image, mask=image.getchannel("A"))
+        image = ground
+    return np.asarray(image if whole else image.resize((SIDE, image.height), Image.Resampling.BOX))
