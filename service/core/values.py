@@ -25,6 +25,10 @@ class ImageFormat(StrEnum):
         return f"image/{self.value}"
 
 
+WRITTEN_FORMATS = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF)
+"""The formats that files can be made in, and so those that a model's input can be converted to."""
+
+
 class ResponseFormat(StrEnum):
     """How results are handed over: as links to fetch, or inline."""
 

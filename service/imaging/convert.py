@@ -6,9 +6,9 @@ import math
 
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import EncodedImage, ImageFormat, Size
+from service.core.values import WRITTEN_FORMATS, EncodedImage, ImageFormat, Size
 from service.imaging.decode import check_pixels, decode
-from service.imaging.encode import WRITTEN, encode
+from service.imaging.encode import encode
 from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, extract, inspect
 from service.imaging.picture import Picture
 from service.imaging.resize import crop_square, resize, resize_cover, size_within
@@ -190,7 +190,7 @@ def _encode_within(picture: Picture, source: ImageFormat, profile: Profile) -> E
 
 def _formats_to_try(picture: Picture, source: ImageFormat, profile: Profile) -> tuple[ImageFormat, ...]:
     """The format to prefer, then the lossy ones that need fewer bytes; a picture with alpha keeps it if it can."""
-    accepted = [each for each in profile.input_formats if each in WRITTEN]
+    accepted = [each for each in profile.input_formats if each in WRITTEN_FORMATS]
     if not accepted:
         message = f"The model accepts {', '.join(profile.input_formats)} files only, which are not made here."
         raise GatewayError(ErrorKind.UNSUPPORTED, message, param="image")

@@ -13,9 +13,6 @@ from service.core.values import EncodedImage, ImageFormat, Size
 from service.imaging.formats import png
 from service.imaging.picture import Picture, VipsImage, strips
 
-WRITTEN = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF)
-"""The formats that ``encode`` makes; the others are only read."""
-
 DEFAULT_QUALITY = 92
 # Of libwebp's 0 (fast) to 6 (small): at quality 90 of a megapixel, 1 takes 50 ms and 4 takes 125 ms for
 # files of the same size within a per cent.

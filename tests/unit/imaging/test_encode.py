@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.core.values import ImageFormat, Size
-from service.imaging.encode import WRITTEN, encode, encode_array
+from service.core.values import WRITTEN_FORMATS, ImageFormat, Size
+from service.imaging.encode import encode, encode_array
 from service.imaging.inspect import ImageLimits, inspect
 from service.imaging.picture import Picture
 
@@ -31,7 +31,7 @@ def test_png_is_lossless(width, height, channels, seed) -> None:
     assert np.array_equal(np.asarray(opened(encoded.data)), pixels)
 
 
-@pytest.mark.parametrize("output_format", WRITTEN)
+@pytest.mark.parametrize("output_format", WRITTEN_FORMATS)
 def test_what_is_said_of_the_file_is_what_it_is(picture, output_format) -> None:
     encoded = encode(Picture.from_array(np.asarray(picture(50, 30))), output_format)
     facts = inspect(encoded.data, limits=ImageLimits())
