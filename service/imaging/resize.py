@@ -20,6 +20,8 @@ _CONTOUR: Final = 6.0
 # How much of the content that a centred window holds another must add to be worth moving for, by its distance from
 # the centre in units of the farthest: pictures are mostly composed around the middle.
 _CENTRE_PULL: Final = 0.25
+# How many times as much it takes to move downwards: heads are at the top, and clothes have more contour than faces.
+_UPWARD: Final = 4.0
 # A box without extent, a point, counts as this wide.
 _LEAST_EXTENT: Final = 1e-3
 Window = tuple[float, float, float, float]
@@ -97,7 +99,10 @@ def cover_window(
         spans = [(each.box[0], each.box[2]) if along_width else (each.box[1], each.box[3]) for each in focus]
         start = _start_for_boxes(spans, [each.weight for each in focus], part / whole) * whole
     elif contours is not None:
-        start = _start_for_contours(contours.sum(axis=0 if along_width else 1), part / whole) * whole
+        start = _start_for_contours(
+            contours.sum(axis=0 if along_width else 1), part / whole, late=1.0 if along_width else _UPWARD
+        )
+        start *= whole
     else:
         start = (whole - part) / 2
     start = min(max(0.0, start), whole - part)
@@ -130,8 +135,12 @@ def _start_for_boxes(spans: Sequence[tuple[float, float]], weights: Sequence[flo
     return max(starts, key=lambda start: (*score(start), -abs(start - centre)))
 
 
-def _start_for_contours(profile: NDArray[np.float64], part: float) -> float:
-    """The start of the window of length ``part`` of 1 with the most contour, the centre being preferred."""
+def _start_for_contours(profile: NDArray[np.float64], part: float, late: float) -> float:
+    """The start of the window of length ``part`` of 1 with the most contour, the centre being preferred.
+
+    Args:
+        late: How many times as much it takes to move past the centre as to stay before it.
+    """
     total = float(profile.sum())
     centre, last = (1 - part) / 2, 1 - part
     if total <= 0:
@@ -140,7 +149,7 @@ def _start_for_contours(profile: NDArray[np.float64], part: float) -> float:
     places = np.linspace(0, 1, len(summed))
     starts = np.linspace(0, last, 2 * len(profile) + 1)
     held = np.interp(starts + part, places, summed) - np.interp(starts, places, summed)
-    distance = np.abs(starts - centre) / max(centre, 1e-9)
+    distance = np.abs(starts - centre) / max(centre, 1e-9) * np.where(starts > centre, late**0.5, 1.0)
     return float(starts[int(np.argmax(np.round(held - _CENTRE_PULL * distance**2, 9)))])
 
 
