@@ -116,8 +116,14 @@ def _check_image(fields: Fields) -> None:
     if fields.image or fields.image_url:
         return
     if fields.image_given:
-        raise invalid("image", "image is empty: send the bytes of a PNG, JPEG, WebP or GIF file.")
-    raise invalid("image", "image is required: a PNG, JPEG, WebP or GIF file, or an image_url.", code="missing_image")
+        raise invalid(
+            "image", "image is empty: send the bytes of a PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF or BMP file."
+        )
+    raise invalid(
+        "image",
+        "image is required: a PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF or BMP file, or an image_url.",
+        code="missing_image",
+    )
 
 
 def _within(param: str, value: int, least: int, most: int) -> int:

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     _add_keys(commands)
     models = commands.add_parser("models", help="list the models of a running service", allow_abbrev=False)
     vary = commands.add_parser("vary", help="make variations of a picture with a running service", allow_abbrev=False)
-    vary.add_argument("image", type=Path, help="PNG, JPEG, WebP or GIF")
+    vary.add_argument("image", type=Path, help="PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF or BMP")
     demo.add_argument("image", type=Path, nargs="?", help="default: a sample photo")
     _add_request(vary)
     _add_request(demo)

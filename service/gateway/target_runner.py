@@ -20,7 +20,7 @@ from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.directory import Directory, Provider
 from service.gateway.record import Record
 from service.gateway.source import Source
-from service.imaging.convert import input_complies, prepare_input
+from service.imaging.convert import passes_at_once, prepare_input
 from service.imaging.inspect import ImageLimits
 from service.routing.rules import RULES
 
@@ -120,7 +120,7 @@ class TargetRunner:
         size = len(source.data)
         image = await self._pool.run(
             lambda: prepare_input(source.data, profile, limits=self._limits, facts=source.facts),
-            at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and input_complies(source.facts, profile),
+            at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and passes_at_once(source.facts, profile),
         )
         for warning in fitted.warnings:
             record.warn(warning)

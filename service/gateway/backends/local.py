@@ -9,20 +9,19 @@ import threading
 import time
 from typing import TypeVar
 
-import numpy as np
-
 from service import engine
 from service.catalog.profile import Profile
 from service.concurrency.pools import OverloadedError, WorkerPool
 from service.concurrency.tasks import all_of
 from service.core.calls import AttemptEnded, CallResult, ImageProduced, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import SUCCESS, Attempt, ImageFormat, Size
+from service.core.values import SUCCESS, Attempt, ImageFormat
 from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.backends.pace import Pace
 from service.imaging.decode import decode, flatten
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
+from service.imaging.resize import fit_within
 
 _log = logging.getLogger("service.engine")
 
@@ -145,10 +144,9 @@ class LocalBackend:
             ) from None
 
     def _analyse(self, call: ProviderCall) -> engine.Source:
-        wanted = Size(LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE)
-        image = flatten(decode(call.image.data, limits=self._limits, at_least=wanted))
-        image.thumbnail((LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE))
-        return engine.Source.analyse(np.asarray(image))
+        picture = decode(call.image.data, limits=self._limits)
+        reduced = fit_within(picture, max_side=LARGEST_SOURCE_SIDE, max_pixels=LARGEST_SOURCE_SIDE**2)
+        return engine.Source.analyse(flatten(reduced).array())
 
 
 def _allow_flip(call: ProviderCall) -> bool:
