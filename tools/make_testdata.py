@@ -1,4 +1,4 @@
-"""Makes the binary form of protos/testdata/*.json: python tools/make_testdata.py OUTPUT_DIRECTORY, with gen/python on the path."""
+"""Makes the binary form of protos/testdata/*.json: tools/make_testdata.py OUTPUT_DIRECTORY, with gen/python on the path."""
 
 from __future__ import annotations
 
