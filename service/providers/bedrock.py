@@ -135,7 +135,13 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
     if not produced:
         raise wire.bad_response("it holds no image")
     warnings = tuple(f"The provider refused one of several images: {wire.excerpt(reason)}" for reason in refused)
-    return CallResult(images=tuple(produced), warnings=warnings)
+    seeds = answer.get("seeds")
+    return CallResult(
+        images=tuple(produced),
+        warnings=warnings,
+        seeds=wire.seeds(*seeds) if isinstance(seeds, list) else (),
+        finish_reasons=tuple(said),
+    )
 
 
 def _exception(response: HttpResponse, body: Mapping[str, Any]) -> str:

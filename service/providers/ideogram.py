@@ -105,4 +105,5 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
     if not images:
         raise wire.bad_response("it holds no image")
     warnings = (f"The provider refused {refused} of {refused + len(images)} images.",) if refused else ()
-    return CallResult(images=tuple(images), warnings=warnings)
+    seeds = wire.seeds(*(item.get("seed") for item in data)) if isinstance(data, list) else ()
+    return CallResult(images=tuple(images), warnings=warnings, seeds=seeds)

@@ -53,7 +53,12 @@ class StabilityImages:
         if answer.get("finish_reason") == "CONTENT_FILTERED":
             # The image that comes with it is a blur.
             raise wire.rejected("CONTENT_FILTERED.")
-        return CallResult(images=(wire.image_from_base64(answer.get("image")),))
+        reason = answer.get("finish_reason")
+        return CallResult(
+            images=(wire.image_from_base64(answer.get("image")),),
+            seeds=wire.seeds(answer.get("seed")),
+            finish_reasons=(reason,) if isinstance(reason, str) else (),
+        )
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime

@@ -19,8 +19,8 @@ from tests.doubles.framework import (
 )
 from tests.doubles.strict import Field
 
-_MODELS_OF_V2 = ("auto", "ideogram-3", "ideogram-4")
-_LARGEST_FILE = {"v3": 10_000_000, "v4": 25_000_000, "v2": 50_000_000}
+_MODELS_OF_V2 = ("auto", "ideogram-3", "ideogram-4", "ideogram-4-5")
+_LARGEST_FILE = {"v3": 25_000_000, "v4": 25_000_000, "v2": 50_000_000}
 
 
 def _resolution(value: str) -> str:

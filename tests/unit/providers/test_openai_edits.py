@@ -108,10 +108,22 @@ def test_compatible_servers_differ_by_options_alone() -> None:
 
 def test_a_long_user_id_is_sent_as_its_digest() -> None:
     (sent,) = (
-        value for name, value in fields(ProviderCall("m", SOURCE, prompt="p", user="é" * 65)) if "safety" in name
+        value for name, value in fields(ProviderCall("m", SOURCE, prompt="p", user="é" * 129)) if "safety" in name
     )
     assert len(sent) == 64
-    assert fields(ProviderCall("m", SOURCE, prompt="p", user="u" * 64))[-1] == ("safety_identifier", "u" * 64)
+    assert fields(ProviderCall("m", SOURCE, prompt="p", user="u" * 128))[-1] == ("safety_identifier", "u" * 128)
+
+
+def test_other_servers_take_a_user_id_of_64_characters() -> None:
+    endpoint = Endpoint("mine", "http://127.0.0.1:8091/v1", options={"user_field": "user"})
+    assert len(dict(fields(ProviderCall("m", SOURCE, prompt="p", user="u" * 65), endpoint))["user"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "sent"), [("hd", "high"), ("standard", "medium"), ("xhigh", "xhigh"), ("auto", "auto")]
+)
+def test_qualities_of_older_models_are_said_in_todays_words(asked_for: str, sent: str) -> None:
+    assert ("quality", sent) in fields(ProviderCall("gpt-image-2", SOURCE, prompt="p", quality=asked_for))
 
 
 @pytest.mark.parametrize("options", [{"stream": True}, {"partial_images": 2}])

@@ -38,8 +38,8 @@ def test_the_whole_request_and_the_answer() -> None:
     requests, result = ask(CALL, "result")
     fields = (
         ("size", "1820x1024"),
-        ("n", "2"),
         ("random_seed", "7"),
+        ("n", "2"),
         ("response_format", "b64_json"),
         ("image_format", "png"),
     )
