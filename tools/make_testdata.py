@@ -1,4 +1,7 @@
-"""Makes the binary form of protos/testdata/*.json: tools/make_testdata.py OUTPUT_DIRECTORY, with gen/python on the path."""
+"""Makes the binary form of protos/testdata/*.json.
+
+Usage: PYTHONPATH=gen/python python tools/make_testdata.py OUTPUT_DIRECTORY
+"""
 
 from __future__ import annotations
 
