@@ -56,6 +56,14 @@ descriptor_set() {
     "$buf" build --as-file-descriptor-set --exclude-source-info --output "$out/imagevariations.binpb"
 }
 
+openapi() {
+    local comments
+    comments=$(mktemp --suffix .binpb)
+    "$buf" build --as-file-descriptor-set --output "$comments"
+    PYTHONPATH=$out/python "$python" tools/make_openapi.py "$comments" protos/openapi.yaml "$out/openapi"
+    rm "$comments"
+}
+
 # Where continuous integration runs, a toolchain that is missing is a mistake.
 with() {
     if command -v "$1" >/dev/null; then
@@ -71,5 +79,6 @@ with() {
 python_stubs
 testdata
 descriptor_set
+openapi
 with go gen/go go_stubs
 with npm gen/ts typescript_stubs
