@@ -3,7 +3,8 @@
 Usage: PYTHONPATH=gen/python python tools/make_openapi.py DESCRIPTOR_SET_WITH_COMMENTS OVERLAY OUTPUT_DIRECTORY
 
 The protos give paths, parameters, schemas and descriptions. The overlay, itself a part of an OpenAPI document, is laid
-over them: objects are joined key by key, anything else takes the place of what was there, and null removes it.
+over them: objects are joined key by key, parameters by their names, anything else takes the place of what was there,
+and null removes it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _NUMBERS = {
     pb.FieldDescriptorProto.TYPE_DOUBLE: {"type": "number"},
     pb.FieldDescriptorProto.TYPE_BOOL: {"type": "boolean"},
     pb.FieldDescriptorProto.TYPE_STRING: {"type": "string"},
-    pb.FieldDescriptorProto.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+    pb.FieldDescriptorProto.TYPE_BYTES: {"type": "string", "contentEncoding": "base64", "format": "byte"},
 }
 # JSON of any shape, in the messages that protobuf has for it.
 _WELL_KNOWN: Mapping[str, dict[str, Any]] = {
@@ -139,6 +140,10 @@ def _text(comment: str) -> str:
 
 def laid_over(below: Any, above: Any) -> Any:
     """``above`` joined with ``below``; None in it removes."""
+    if isinstance(below, list) and isinstance(above, list) and all("name" in each for each in (*below, *above)):
+        known = {each["name"]: each for each in below}
+        joined = known | {each["name"]: laid_over(known.get(each["name"], {}), each) for each in above}
+        return list(joined.values())
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     joined = {name: laid_over(value, above[name]) if name in above else value for name, value in below.items()}
@@ -153,7 +158,7 @@ def main() -> None:
     order = ("openapi", "info", "servers", "security", "tags", "paths", "components")
     document = {name: document[name] for name in order}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "openapi.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "openapi.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (out / "index.html").write_text(page(document), encoding="utf-8")
 
 
