@@ -38,4 +38,6 @@ def filter_body(context: object, body: object) -> bool:
     fallbacks = body.get("fallbacks")
     known = {"provider", "model"}
     strange = isinstance(fallbacks, list) and any(not isinstance(each, dict) or set(each) - known for each in fallbacks)
+    options = body.get("provider_options", {})
+    strange = strange or not isinstance(options, (dict, str, bytes))  # Text: it is a form.
     return not strange and "" not in body and None not in body.values()
