@@ -42,7 +42,7 @@ test-clients: $(VENV)/dev-installed ## Run the clients in every language, and ot
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 
 gen: $(VENV)/dev-installed ## Regenerate gen/ from protos/; what needs Go or Node is left as it is where there is none
-	tools/generate.sh $(BIN)/python gen
+	tools/generate.sh $(BIN)/python
 
 format: $(VENV)/dev-installed ## Format the code
 	$(BIN)/ruff format .

@@ -33,12 +33,12 @@ def render(config: Config) -> str:
     _set_everywhere(
         document,
         {
-            "proto_descriptor": str(_descriptor_set()),
             "max_request_body_size": config.limits.request_bytes,
             "max_response_body_size": config.limits.response_bytes,
             "stream_idle_timeout": f"{config.limits.request_timeout + _LONGEST_SILENCE_S:g}s",
         },
     )
+    _find_generated(document)
     timeout = f"{config.limits.request_timeout + _ENVOY_PATIENCE_S:g}s"
     for route in _routes(resources):
         if "route" in route:
@@ -53,15 +53,28 @@ def _found(name: str, *places: Path) -> str:
     raise FileNotFoundError(f"{name} is not part of this installation")
 
 
-def _descriptor_set() -> Path:
+def _find_generated(node: Any) -> None:
+    """Replaces paths in gen/ by where those files are in this installation."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("proto_descriptor", "filename"):
+                node[key] = str(_generated(value.removeprefix("gen/")))
+            else:
+                _find_generated(value)
+    elif isinstance(node, list):
+        for each in node:
+            _find_generated(each)
+
+
+def _generated(name: str) -> Path:
     import imagevariations
 
     package = Path(str(imagevariations.__file__)).parent
     # In a checkout it stands beside gen/python, in a wheel within the package.
-    for place in (package.parents[1] / "imagevariations.binpb", package / "imagevariations.binpb"):
+    for place in (package.parents[1] / name, package / name):
         if place.is_file():
             return place
-    raise FileNotFoundError("imagevariations.binpb is not part of this installation; `make gen` makes it")
+    raise FileNotFoundError(f"{name} is not part of this installation; `make gen` makes it")
 
 
 def _set_address(place: dict[str, Any], address: Address) -> None:
