@@ -9,21 +9,12 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import stability_shape, wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers import options, stability_shape, wire
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
 
 # Model name -> path below /stable-image and operation. The sd3.5 models share one path and name themselves.
@@ -56,13 +47,18 @@ class StabilityImages:
             "POST",
             f"{endpoint.base_url}/stable-image/{path}",
             headers={"accept": "application/json", **_user_header(call.user)},
-            body=FormBody(wire.merged_form(fields, call.options), files),
+            body=options.form_body(fields, call.options, files),
         )
         answer = wire.json_object(response)
         if answer.get("finish_reason") == "CONTENT_FILTERED":
             # The image that comes with it is a blur.
             raise wire.rejected("CONTENT_FILTERED.")
-        return CallResult(images=(wire.image_from_base64(answer.get("image")),))
+        reason = answer.get("finish_reason")
+        return CallResult(
+            images=(wire.image_from_base64(answer.get("image")),),
+            seeds=wire.seeds(answer.get("seed")),
+            finish_reasons=(reason,) if isinstance(reason, str) else (),
+        )
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime
@@ -79,7 +75,7 @@ class StabilityImages:
             kind = ErrorKind.CONTENT_REJECTED  # It comes with 403, which would otherwise put the blame on the key.
         failure = wire.status_error(response, said or (name if isinstance(name, str) else ""), kind=kind)
         if failure.kind is ErrorKind.RATE_LIMITED and failure.retry_after_s is None:
-            failure.retry_after_s = _timed_out_for(said)
+            return failure.replaced(retry_after_s=_timed_out_for(said))
         return failure
 
 

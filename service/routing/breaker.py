@@ -9,7 +9,9 @@ from enum import StrEnum
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
-from service.routing.rules import DEADLINE_EXCEEDED, RULES
+from service.routing.rules import RULES
+
+_PROBE_HINT_S = 1.0
 
 
 class CircuitState(StrEnum):
@@ -113,7 +115,8 @@ class Breakers:
             ErrorKind.UNAVAILABLE,
             f"{target} has failed {circuit.failures} times in a row and is given a rest.",
             code="circuit_open",
-            retry_after_s=circuit.retry_after_s(now, self._policy) or None,
+            # While a probe is out, nobody knows; it has usually come back within moments.
+            retry_after_s=circuit.retry_after_s(now, self._policy) or _PROBE_HINT_S,
             may_have_run=False,
         )
 
@@ -123,7 +126,7 @@ class Breakers:
     def failed(self, target: Target, error: GatewayError, now: float) -> None:
         """Failures that do not count against the target (a refused request, an impatient caller) only end a probe."""
         circuit = self._circuits.get(target, _HEALTHY)
-        counts = RULES[error.kind].breaker_counts and error.code != DEADLINE_EXCEEDED
+        counts = RULES[error.kind].breaker_counts
         self._remember(target, circuit.failed(now, self._policy) if counts else circuit.undecided())
 
     def states(self, now: float) -> Mapping[Target, CircuitState]:

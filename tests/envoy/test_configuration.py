@@ -31,7 +31,15 @@ RENDERED = (
 
 def validate(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(Path(sys.executable).with_name("envoy")), "--mode", "validate", "--log-level", "warning", "--config-path", str(path)],
+        [
+            str(Path(sys.executable).with_name("envoy")),
+            "--mode",
+            "validate",
+            "--log-level",
+            "warning",
+            "--config-path",
+            str(path),
+        ],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -119,9 +127,7 @@ def test_a_connections_window_holds_every_streams(side: str) -> None:
         ("{listen: {http: 0.0.0.0:8080}, allow_unauthenticated: true}", False),
     ],
 )
-def test_the_service_is_asked_before_a_body_where_credentials_are_needed(
-    tmp_path: Path, text: str, asks: bool
-) -> None:
+def test_the_service_is_asked_before_a_body_where_credentials_are_needed(tmp_path: Path, text: str, asks: bool) -> None:
     configuration = tmp_path / "gateway.yaml"
     configuration.write_text(text)
     assert values(yaml.safe_load(render(load(configuration, {}))), "ask_before_body") == {asks}
@@ -137,9 +143,10 @@ def test_envoys_own_limits_are_beyond_the_services(tmp_path: Path) -> None:
         assert min(values(rendered, threshold)) > 50_000
 
 
-def test_there_are_never_more_connections_than_files() -> None:
+def test_envoy_takes_no_more_files_and_memory_than_there_are() -> None:
     rendered = yaml.safe_load(render(load(None, {}), most_files=4096))
     assert max(values(rendered, "max_active_downstream_connections")) < 4096
+    assert values(yaml.safe_load(render(load(None, {}), memory=1024**3)), "max_heap_size_bytes") == {256 * 1024**2}
     unbounded = yaml.safe_load(render(load(None, {}), most_files=-1))
     assert values(unbounded, "max_active_downstream_connections") == {10_000}
 

@@ -1,4 +1,4 @@
-"""Callers without a credential where one is needed: they are refused by their headers, and no byte of a body is kept."""
+"""Callers without a credential where one is needed: refused by their headers, and no byte of a body is kept."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx

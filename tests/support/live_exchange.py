@@ -8,19 +8,26 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
+from heard import Heard
 from PIL import Image
 
+from service.catalog import catalog
+from service.catalog.profile import PromptRule
+from service.concurrency.tasks import started
+from service.core.calls import ProviderCall
 from service.core.values import Attempt, EncodedImage, ImageFormat, Size
-from service.providers import catalog
-from service.providers.base import Credential, Endpoint, PromptRule, ProviderCall
+from service.providers.base import Credential, Endpoint
 from service.providers.registry import TRANSLATORS
+from service.routing.retry import RetryPolicy
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings, Outcome, Upstream
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import SystemResolver
+from service.transport.upstream import CallOutcome, ExchangeSettings, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
 
@@ -56,13 +63,17 @@ class LiveExchange:
 
     Attributes:
         waits: Every wait, in seconds, that it would have made.
-        attempts: Every attempt it recorded.
+        heard: Everything that it told.
     """
 
     server: DoublesServer
     executor: Executor
     waits: list[float] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    heard: Heard = field(default_factory=Heard)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.heard.attempts
 
     async def make(
         self,
@@ -72,8 +83,13 @@ class LiveExchange:
         keys: int = 1,
         settings: ExchangeSettings | None = None,
         options: Mapping[str, str] | None = None,
-    ) -> Outcome:
-        """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``."""
+        facts: Mapping[str, Any] | None = None,
+    ) -> CallOutcome:
+        """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``.
+
+        Args:
+            facts: What an operator says of the model in the configuration.
+        """
         double = self.server.state.doubles[vendor]
         entry = catalog.load()[double.provider or double.name]
         call = call or call_for(double)
@@ -86,16 +102,16 @@ class LiveExchange:
                 {**entry.options, **double.options, **(options or {})},
             ),
             Credentials([WeightedCredential(credential) for credential in _credentials(double)[:keys]]),
-            settings or ExchangeSettings(max_retries=0),
+            settings or ExchangeSettings(retry=RetryPolicy(max_retries=0)),
         )
         deadline = asyncio.get_running_loop().time() + 120
-        profile = catalog.profile(entry, call.model)
-        return await self.executor.run(upstream, call, profile, deadline=deadline, record=self.attempts.append)
+        profile = catalog.profile(entry, call.model, facts or {})
+        return await self.executor.run(upstream, call, profile, deadline=deadline, emit=self.heard)
 
     async def cancelled(self, vendor: str, call: ProviderCall, *, options: Mapping[str, str] | None = None) -> None:
         """Starts a call whose first poll is never answered, and gives it up while it waits for that."""
         self.server.state.fail(vendor, "hang", on="poll")
-        making = asyncio.create_task(self.make(vendor, call, options=options))
+        making = started(self.make(vendor, call, options=options))
         while not any(request.method == "GET" for request in self.server.state.requests(vendor)):  # noqa: ASYNC110
             # The log belongs to the server's thread, which has no event of ours to set.
             await asyncio.sleep(0.01)
@@ -115,7 +131,7 @@ def _credentials(double: VendorDouble) -> list[Credential]:
 async def open_exchange(server: DoublesServer) -> AsyncIterator[LiveExchange]:
     """An executor for one test; nothing that it opens outlives the block."""
     # Nothing here speaks TLS, and to load the public authorities for every test takes its time.
-    fetcher = ImageFetcher(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    fetcher = ImageFetcher(resolver=SystemResolver(), ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     policy = FetchPolicy(allowed_origins=frozenset({server.url}))
     waits: list[float] = []
 

@@ -54,7 +54,9 @@ def request_head(
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def form_request(image: bytes, *, path: str = VARIATIONS, headers: Mapping[str, str] | None = None, **fields: str) -> bytes:
+def form_request(
+    image: bytes, *, path: str = VARIATIONS, headers: Mapping[str, str] | None = None, **fields: str
+) -> bytes:
     """A whole request for variations, as a form."""
     body = form_body(image, **fields)
     content = {"content-type": f"multipart/form-data; boundary={BOUNDARY}", "content-length": str(len(body))}
@@ -112,4 +114,6 @@ def _chunks(stream: Any) -> Iterator[bytes]:
 def many_connections(url: str, count: int, *, receive_buffer: int | None = None) -> Iterator[list[socket.socket]]:
     """Connections that are closed together in the end."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(contextlib.closing(connected(url, receive_buffer=receive_buffer))) for _ in range(count)]
+        yield [
+            stack.enter_context(contextlib.closing(connected(url, receive_buffer=receive_buffer))) for _ in range(count)
+        ]

@@ -10,23 +10,15 @@ from exchange_driver import drive
 from provider_case import RESULTS, RESULTS_BASE64, SOURCE
 from vendor_answers import answers
 
+from service.catalog import catalog
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.providers import catalog, wire
+from service.providers import wire
 from service.providers.azure_openai import AzureOpenAI
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-    Translator,
-)
+from service.providers.base import Credential, Endpoint, Translator
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, JsonBody, SignableRequest
 from service.providers.openai_variations import OpenAIVariations
 from service.providers.sdapi import StableDiffusionImg2Img
 from service.providers.xai_edits import XAIEdits
@@ -160,7 +152,7 @@ class TestVariations:
 
 
 class TestXAI:
-    call = ProviderCall("grok-imagine-image", SOURCE, n=2, prompt="Vary it.", options={"aspect_ratio": "16:9"})
+    call = ProviderCall("grok-imagine-image", SOURCE, n=2, prompt="Vary it.", options={"moderation": "low"})
 
     def test_the_whole_request(self) -> None:
         assert asked(XAIEdits(), self.call, endpoint("xai")) == HttpRequest(
@@ -174,7 +166,7 @@ class TestXAI:
                     "n": 2,
                     "response_format": "b64_json",
                     "image": {"url": wire.data_url(SOURCE), "type": "image_url"},
-                    "aspect_ratio": "16:9",
+                    "moderation": "low",
                 }
             ),
         )

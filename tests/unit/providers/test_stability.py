@@ -11,20 +11,12 @@ from hostile_json import corrupted_bodies
 from provider_case import RESULTS, SOURCE
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability import StabilityImages
 from service.providers.stability_shape import vendor_seed
 
@@ -53,7 +45,7 @@ def test_the_whole_request_of_image_to_image() -> None:
         seed=7,
         output_format=ImageFormat.PNG,
         user="user-1",
-        options={"negative_prompt": "text", "cfg_scale": 4, "strength": 0.5},
+        options={"negative_prompt": "text", "cfg_scale": 4},
     )
     assert asked(call) == HttpRequest(
         "POST",
@@ -63,7 +55,7 @@ def test_the_whole_request_of_image_to_image() -> None:
             fields=(
                 ("mode", "image-to-image"),
                 ("prompt", "Vary it."),
-                ("strength", "0.5"),
+                ("strength", "0.35"),
                 ("seed", "7"),
                 ("output_format", "png"),
                 ("model", "sd3.5-large"),

@@ -8,33 +8,28 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from heard import Heard
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import started
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-)
-from service.providers.wire import status_error
+from service.providers.base import Credential, Endpoint
+from service.providers.http import HttpRequest, HttpResponse, JsonBody, Purpose
+from service.providers.wire import json_object, status_error
+from service.routing.retry import RetryPolicy
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings, Upstream
 from service.transport.executor import Executor
+from service.transport.upstream import ExchangeSettings, Upstream
 
 
 @dataclass
@@ -165,7 +160,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
         server = Server(list(behaviours))
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(server.serve(reader, writer))
+            task = started(server.serve(reader, writer))
             connections.add(task)
             task.add_done_callback(connections.discard)
 
@@ -239,7 +234,7 @@ class JobTranslator:
         del profile
         response = yield HttpRequest("POST", f"{endpoint.base_url}/jobs", body=JsonBody({"model": call.model}))
         while True:
-            said = json.loads(response.body)
+            said = json_object(response)
             if "refused" in said:
                 raise GatewayError(ErrorKind.CONTENT_REJECTED, said["refused"])
             if "failed" in said:
@@ -258,6 +253,13 @@ class JobTranslator:
         return status_error(response, "")
 
 
+def exchange_settings(**settings: Any) -> ExchangeSettings:
+    """From the names of settings, whether they are the executor's or the retry policy's."""
+    policy = {each.name for each in fields(RetryPolicy)}
+    retry = RetryPolicy(**{name: value for name, value in settings.items() if name in policy})
+    return ExchangeSettings(retry=retry, **{name: value for name, value in settings.items() if name not in policy})
+
+
 def credentials(*names: str) -> Credentials:
     return Credentials([WeightedCredential(Credential(name, f"secret-of-{name}")) for name in names])
 
@@ -271,7 +273,7 @@ def upstream() -> Callable[..., Upstream]:
             JobTranslator(),
             Endpoint("vendor", base_url, trusted_hosts),
             credentials(*(names or ("main",))),
-            ExchangeSettings(**settings),
+            exchange_settings(**settings),
         )
 
     return make
@@ -288,7 +290,7 @@ def runs(client, time, call):
 
     class Runs:
         def __init__(self) -> None:
-            self.attempts = []
+            self.heard = Heard()
             self.executor = Executor(client, lambda url: self.download(url), clock=time.clock)
             self.profile = Profile()
 
@@ -296,9 +298,8 @@ def runs(client, time, call):
             return url.encode()
 
         async def __call__(self, target, *, seconds: float = 600.0, **more):
-            return await self.executor.run(
-                target, call, self.profile, deadline=time.now() + seconds, record=self.attempts.append, **more
-            )
+            arguments = {"deadline": time.now() + seconds, "emit": self.heard, **more}
+            return await self.executor.run(target, call, self.profile, **arguments)
 
         async def fails(self, target, **more) -> GatewayError:
             with pytest.raises(GatewayError) as caught:
@@ -306,6 +307,10 @@ def runs(client, time, call):
             # Whatever happens, the last attempt tells the same story as the error.
             assert self.attempts[-1].outcome == caught.value.kind.value
             return caught.value
+
+        @property
+        def attempts(self):
+            return self.heard.attempts
 
         @property
         def outcomes(self):

@@ -6,13 +6,16 @@ import gc
 
 import pytest
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import started
+from service.core.calls import CallResult, ImageProduced, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt
-from service.providers.base import CallResult, Credential, HttpRequest, ProducedImage, Profile
+from service.providers.base import Credential
+from service.providers.http import HttpRequest
 from service.providers.wire import status_error
-from service.routing.rules import DEADLINE_EXCEEDED
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings
+from service.transport.upstream import ExchangeSettings
 
 DONE = {"images": ["https://results.example/0.png"]}
 
@@ -94,9 +97,10 @@ async def test_each_image_is_emitted_as_soon_as_it_is_there(serve, upstream, run
 
     emitted = []
 
-    def emit(position, image):
-        emitted.append((position, image.data))
-        second_first.set()
+    def emit(event):
+        if isinstance(event, ImageProduced):
+            emitted.append((event.position, event.image.data))
+            second_first.set()
 
     runs.download = fetch
     server = await serve(behaviours.answer(200, {"images": ["slow", "fast"]}))
@@ -197,7 +201,7 @@ async def test_a_call_that_finds_all_keys_at_rest_waits_for_one(serve, upstream,
     server = await serve(done)
     target = upstream(server.url)
     now = time.now()
-    target.credentials.rest(Credential("main"), now + 4.0, ErrorKind.RATE_LIMITED, now)
+    target.credentials.rest("main", now + 4.0, ErrorKind.RATE_LIMITED, now)
     await runs(target)
     assert runs.outcomes == [("", "rate_limited", None), ("main", "success", 200)]
     assert time.waits == [pytest.approx(4, abs=0.01)]
@@ -355,13 +359,13 @@ async def test_a_provider_that_hangs_times_out_by_its_own_limit(serve, upstream,
 async def test_the_caller_s_deadline_is_told_apart_from_the_provider_s_fault(serve, upstream, runs, behaviours):
     server = await serve(behaviours.hang)
     error = await runs.fails(upstream(server.url), seconds=0.2)
-    assert (error.kind, error.code, error.may_have_run) == (ErrorKind.TIMEOUT, DEADLINE_EXCEEDED, True)
+    assert (error.kind, error.may_have_run) == (ErrorKind.DEADLINE_EXCEEDED, True)
 
 
 async def test_nothing_is_sent_once_the_deadline_has_passed(serve, upstream, runs, done):
     server = await serve(done)
     error = await runs.fails(upstream(server.url), seconds=0.0)
-    assert (error.kind, error.code, error.may_have_run) == (ErrorKind.TIMEOUT, DEADLINE_EXCEEDED, False)
+    assert (error.kind, error.may_have_run) == (ErrorKind.DEADLINE_EXCEEDED, False)
     assert server.received == []
 
 
@@ -377,7 +381,7 @@ async def test_polling_ends_with_the_deadline(serve, upstream, runs, waiting, ti
     server = await serve()
     server.behaviours[:] = [waiting(server)]
     error = await runs.fails(upstream(server.url), seconds=7.0)
-    assert (error.kind, error.code) == (ErrorKind.TIMEOUT, DEADLINE_EXCEEDED)
+    assert error.kind is ErrorKind.DEADLINE_EXCEEDED
     assert time.waits == [5.0, 2.0]
 
 
@@ -387,6 +391,24 @@ async def test_polling_ends_after_a_number_of_polls(serve, upstream, runs, waiti
     error = await runs.fails(upstream(server.url, max_polls=3))
     assert error.kind is ErrorKind.TIMEOUT
     assert len(server.received) == 1 + 3
+
+
+async def test_a_target_s_share_of_the_time_ends_without_blame(serve, upstream, runs, behaviours, time):
+    server = await serve(behaviours.hang)
+    error = await runs.fails(upstream(server.url), turn_ends=time.now() + 0.2)
+    assert (error.kind, error.may_have_run) == (ErrorKind.TIME_SHARE_USED, True)
+
+
+async def test_work_left_because_the_share_of_the_time_is_used_up_is_stopped(
+    serve, upstream, runs, behaviours, waiting, time
+):
+    server = await serve()
+    again = waiting(server, cancel=f"{server.url}/jobs/1/cancel")
+    server.behaviours[:] = [again, again, behaviours.answer(200)]
+    error = await runs.fails(upstream(server.url), turn_ends=time.now() + 7.0)
+    await runs.executor.aclose()
+    assert error.kind is ErrorKind.TIME_SHARE_USED
+    assert server.received[-1].path == "/jobs/1/cancel"
 
 
 # Polls
@@ -451,6 +473,50 @@ async def test_a_poll_url_elsewhere_gets_no_request_and_no_key(serve, upstream, 
     assert time.waits == []
 
 
+GARBLED = [b"", b"null", b"[]", b"<html>busy</html>", b'{"wait', b'{"images": "', b"\xff\xfe\x00"]
+
+
+@pytest.mark.parametrize("body", GARBLED)
+async def test_an_answer_to_a_poll_that_makes_no_sense_is_asked_for_again(
+    serve, upstream, runs, behaviours, waiting, done, time, body
+):
+    server = await serve()
+    server.behaviours[:] = [waiting(server), behaviours.answer(200, body), waiting(server), done]
+    await runs(upstream(server.url, "main", "spare"))
+    assert [each.method for each in server.received] == ["POST", "GET", "GET", "GET"]
+    assert len({each.headers["authorization"] for each in server.received}) == 1
+    assert [each.outcome for each in runs.attempts] == ["success"]
+    # The second time only the backoff is waited for: the wire format's own wait is over.
+    assert time.waits == [5.0, 0.25, 5.0]
+
+
+async def test_answers_to_polls_that_keep_making_no_sense_are_given_up_and_the_work_is_stopped(
+    serve, upstream, runs, behaviours, waiting
+):
+    server = await serve()
+    server.behaviours[:] = [
+        waiting(server, cancel=f"{server.url}/jobs/1/cancel"),
+        *[behaviours.answer(200, b"<html>")] * 3,
+        behaviours.answer(200),
+    ]
+    error = await runs.fails(upstream(server.url, max_poll_failures=2))
+    await runs.executor.aclose()
+    assert (error.kind, error.may_have_run) == (ErrorKind.BAD_RESPONSE, True)
+    assert [(each.method, each.path) for each in server.received] == [
+        ("POST", "/jobs"),
+        *[("GET", "/jobs/1")] * 3,
+        ("PUT", "/jobs/1/cancel"),
+    ]
+
+
+async def test_an_answer_to_the_start_of_work_that_makes_no_sense_is_not_asked_for_again(
+    serve, upstream, runs, behaviours
+):
+    server = await serve(behaviours.answer(200, b"<html>"))
+    assert (await runs.fails(upstream(server.url))).may_have_run
+    assert len(server.received) == 1
+
+
 # Going away
 
 
@@ -461,7 +527,7 @@ async def test_cancelling_a_call_stops_the_work_at_the_provider(serve, upstream,
         behaviours.hang,
         behaviours.answer(200),
     ]
-    task = asyncio.create_task(runs(upstream(server.url)))
+    task = started(runs(upstream(server.url)))
     await server.arrives(2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -481,7 +547,7 @@ async def test_cancelling_a_call_without_a_way_to_stop_it_closes_the_connection(
         left.set()
 
     server = await serve(hang)
-    task = asyncio.create_task(runs(upstream(server.url)))
+    task = started(runs(upstream(server.url)))
     await server.arrives(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -556,7 +622,7 @@ async def test_results_by_url_are_downloaded_at_the_same_time(serve, upstream, r
 
 
 async def test_a_download_that_fails_is_tried_again_since_the_image_is_paid_for(serve, upstream, runs, done, time):
-    failures = [GatewayError(ErrorKind.BAD_RESPONSE, "not there yet")] * 2
+    failures = [GatewayError(ErrorKind.UNAVAILABLE, "not there yet")] * 2
 
     async def fetch(url):
         if failures:
@@ -596,7 +662,7 @@ async def test_a_call_none_of_whose_images_can_be_had_has_failed(serve, upstream
 
 async def test_a_download_is_not_waited_for_beyond_the_deadline(serve, upstream, runs, done, time):
     async def fetch(url):
-        raise GatewayError(ErrorKind.BAD_RESPONSE, "not there yet")
+        raise GatewayError(ErrorKind.UNAVAILABLE, "not there yet")
 
     runs.download = fetch
     server = await serve(done)
@@ -611,32 +677,66 @@ async def test_a_download_that_hangs_ends_with_the_deadline(serve, upstream, run
     runs.download = fetch
     server = await serve(done)
     error = await runs.fails(upstream(server.url), seconds=0.3)
-    assert (error.kind, error.code) == (ErrorKind.TIMEOUT, DEADLINE_EXCEEDED)
+    assert error.kind is ErrorKind.DEADLINE_EXCEEDED
 
 
-async def test_cancelling_a_call_cancels_its_downloads(serve, upstream, runs, done):
-    started, ended = asyncio.Event(), asyncio.Event()
+async def test_a_dead_link_is_tried_twice(serve, upstream, runs, done):
+    tried = []
 
     async def fetch(url):
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+        tried.append(url)
+        raise GatewayError(ErrorKind.BAD_RESPONSE, "The link has expired.")
 
     runs.download = fetch
     server = await serve(done)
-    task = asyncio.create_task(runs(upstream(server.url)))
-    await started.wait()
+    await runs.fails(upstream(server.url))
+    assert len(tried) == 2
+
+
+async def test_a_download_that_drips_ends_with_the_attempt_s_time(serve, upstream, runs, done):
+    async def fetch(url):
+        await asyncio.Event().wait()
+
+    runs.download = fetch
+    server = await serve(done)
+    error = await runs.fails(upstream(server.url, attempt_timeout_s=0.3))
+    assert (error.kind, error.code, error.may_have_run) == (ErrorKind.TIMEOUT, "", True)
+
+
+async def test_downloads_have_the_time_that_polling_left(serve, upstream, runs, waiting, done, time):
+    async def fetch(url):
+        raise GatewayError(ErrorKind.UNAVAILABLE, "not there yet")
+
+    runs.download = fetch
+    server = await serve()
+    server.behaviours[:] = [waiting(server), done]
+    await runs.fails(upstream(server.url, attempt_timeout_s=6.0))
+    assert time.waits == [5.0, 0.25, 0.5]
+
+
+async def test_cancelling_a_call_cancels_its_downloads(serve, upstream, runs, done):
+    downloading, stopped = asyncio.Event(), asyncio.Event()
+
+    async def fetch(url):
+        downloading.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    runs.download = fetch
+    server = await serve(done)
+    task = started(runs(upstream(server.url)))
+    await downloading.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     async with asyncio.timeout(5):
-        await ended.wait()
+        await stopped.wait()
     assert runs.outcomes == [("main", "cancelled", None)]
 
 
-@pytest.mark.parametrize("name", ["attempt_timeout_s", "poll_timeout_s", "max_polls", "max_response_bytes"])
+@pytest.mark.parametrize("name", ["poll_timeout_s", "cancel_timeout_s", "max_response_bytes"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_settings_without_a_limit_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
