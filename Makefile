@@ -10,6 +10,8 @@ DOUBLES_PORT ?= 9000
 CONFIG ?=
 # How long to look for new examples: make test-explore EXPLORE_SECONDS=3600
 EXPLORE_SECONDS ?= 600
+# For how long make fuzz looks for inputs that break something.
+FUZZ_SECONDS ?= 60
 export HTTP_PORT GRPC_PORT
 
 VENV := .venv
@@ -18,7 +20,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-explore test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
+.PHONY: help run demo test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +37,12 @@ test: $(VENV)/dev-installed node-installed ## Run every test, the real Envoy and
 test-explore: $(VENV)/dev-installed ## Look for new failing examples of the property tests, for EXPLORE_SECONDS
 	@end=$$(( $$(date +%s) + $(EXPLORE_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/pytest -q -m hypothesis --hypothesis-profile=explore tests || exit 1; done
+
+test-hostile: $(VENV)/dev-installed ## Attack a running gateway in every way known here, the slow ones included
+	$(BIN)/pytest tests/hostile -m "slow or not slow"
+
+fuzz: $(VENV)/dev-installed ## Fuzz the readers of callers' bytes for FUZZ_SECONDS; failing inputs stay in tests/fuzz/failures
+	@PYTHONPATH=gen/python nice $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
 	$(BIN)/pytest tests/clients -m "clients or not clients"

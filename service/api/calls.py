@@ -81,6 +81,19 @@ class Calls:
                     error = told(caught, call)
             return await self._fail(context, call, error)
 
+    async def check(self, method: str, context: Context) -> None:
+        """Lets the caller in, or fails as ``unary`` would. Only refusals are logged: the request itself comes next."""
+        call, error = self._begin(method, context)
+        if error is None:
+            try:
+                async with asyncio.timeout_at(call.deadline):
+                    await self._admit(call)
+                return
+            except Exception as caught:
+                error = told(caught, call)
+        with logged(call):
+            await self._fail(context, call, error)
+
     async def stream(
         self,
         method: str,

@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from service.cli.check_config import check_config
 
                 return check_config(options.config)
+            case "envoy-config":
+                from service.cli.envoy_config import envoy_config
+
+                return envoy_config(options.config)
             case "keys":
                 from service.cli.keys import keys
 

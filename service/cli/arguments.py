@@ -24,10 +24,11 @@ def parser() -> argparse.ArgumentParser:
         description="Checks the configuration and shows how it was understood, with secrets masked.",
         allow_abbrev=False,
     )
+    envoy = commands.add_parser("envoy-config", help="print Envoy's configuration, as up starts it", allow_abbrev=False)
     demo = commands.add_parser(
         "demo", help="start both, make variations of a sample photo, stop both", allow_abbrev=False
     )
-    for command in (serve, up, check, demo):
+    for command in (serve, up, check, envoy, demo):
         command.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
 
     _add_keys(commands)

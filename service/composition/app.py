@@ -16,6 +16,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from service import engine
+from service.api.access_servicer import AccessServicer
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.image_file_servicer import ImageFileServicer
@@ -135,6 +136,7 @@ async def running(config: Config) -> AsyncIterator[int]:
             ModelServicer(directory, warnings, calls),
             ImageFileServicer(links, calls),
             CacheServicer(caching, calls),
+            AccessServicer(calls),
         )
         for service, servicer in zip(SERVICES, servicers, strict=True):
             add_servicer(server, service, servicer)

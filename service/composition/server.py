@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 from imagevariations.v1 import (
+    access_service_pb2,
     cache_service_pb2,
     image_file_service_pb2,
     image_variation_form_service_pb2,
@@ -25,6 +26,7 @@ SERVICES = tuple(
         (model_service_pb2.DESCRIPTOR, "ModelService"),
         (image_file_service_pb2.DESCRIPTOR, "ImageFileService"),
         (cache_service_pb2.DESCRIPTOR, "CacheService"),
+        (access_service_pb2.DESCRIPTOR, "AccessService"),
     )
 )
 SERVICE_NAMES = tuple(service.full_name for service in SERVICES)

@@ -115,6 +115,10 @@ class LimitSettings(Settings):
 
     Without ``memory``, half of what the container or machine leaves beside an idle service. One key takes at most
     ``share_per_key`` of both. A request without room waits ``longest_wait``, if no more than ``waiting_requests`` do.
+
+    Attributes:
+        connections: To the REST side; further ones are closed at once.
+        envoy_memory: Bytes of heap that Envoy takes; close to it, new requests get 503.
     """
 
     request_bytes: Annotated[Bytes, Field(le=1024**3)] = 50 * 1024**2
@@ -126,6 +130,8 @@ class LimitSettings(Settings):
     share_per_key: Annotated[float, Field(gt=0, le=1)] = 0.8
     waiting_requests: Annotated[Whole, Field(ge=0, le=100_000)] = 64
     longest_wait: Annotated[Seconds, Field(le=60)] = 0.5
+    connections: Annotated[Whole, Field(ge=10, le=1_000_000)] = 10_000
+    envoy_memory: Annotated[Bytes, Field(ge=64 * 1024**2)] = 2 * 1024**3
 
     @property
     def memory_bytes(self) -> int:
