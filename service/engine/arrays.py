@@ -60,7 +60,27 @@ def sample(array: AnyArray, columns: FloatArray, rows: FloatArray, method: int, 
 
 
 def gaussian_blur(array: FloatArray, sigma: float) -> FloatArray:
-    return cast(FloatArray, cv2.GaussianBlur(array, (0, 0), sigma))
+    """``array`` smoothed by a Gaussian of ``sigma`` pixels; of .3 at least, below which OpenCV refuses."""
+    return cast(FloatArray, cv2.GaussianBlur(array, (0, 0), max(0.3, float(sigma))))
+
+
+def luma(rgb: FloatArray) -> FloatArray:
+    """H x W x 3 in 0..1 to its luma, H x W."""
+    return cast(FloatArray, cv2.transform(rgb, LUMA_WEIGHTS[None]))
+
+
+def mix(one: FloatArray, other: FloatArray, share: FloatArray | float) -> FloatArray:
+    """``one`` where ``share`` is 0, ``other`` where it is 1. A share for each pixel (H x W) serves all channels."""
+    if isinstance(share, np.ndarray):
+        if share.ndim == 2 and max(one.ndim, other.ndim) == 3:
+            share = share[..., None]
+        return np.asarray(one + (other - one) * share, np.float32)
+    return np.asarray(one + (other - one) * np.float32(share), np.float32)
+
+
+def to_grey(rgb: FloatArray) -> FloatArray:
+    """H x W x 3 to the same picture without colour."""
+    return np.repeat(luma(rgb)[..., None], 3, axis=2)
 
 
 def to_lab(rgb: FloatArray) -> FloatArray:
