@@ -33,6 +33,7 @@ _VIEW_SIDE = 736
 _CONTRAST_SIDE = 256
 _TRANSPARENT = 250
 _LEAST_TRANSPARENT = 0.01
+_VISIBLE = 8
 _PIXEL_ART_SIDE = 128
 _PIXEL_ART_COLOURS = 40
 _GREY_CHROMA = 2.5
@@ -194,10 +195,8 @@ def _split(picture: ByteArray) -> tuple[ByteArray, ByteArray | None]:
 
 
 def spread_colours(pixels: ByteArray, alpha: ByteArray) -> ByteArray:
-    """``pixels`` with the colours of what is opaque carried into what is not (coarse to fine, by pull and push)."""
-    weight = (alpha >= _TRANSPARENT).astype(np.float32)
-    if not weight.any():
-        weight = (alpha > 8).astype(np.float32)
+    """``pixels`` with the colours of what can be seen carried into what cannot (coarse to fine, by pull and push)."""
+    weight = (alpha >= _VISIBLE).astype(np.float32)
     if not weight.any():
         return pixels
     colours = as_float(pixels) * weight[..., None]
@@ -212,7 +211,7 @@ def spread_colours(pixels: ByteArray, alpha: ByteArray) -> ByteArray:
         coarse = resize(filled, *weight.shape, cv2.INTER_LINEAR)
         sure = np.minimum(weight, 1)[..., None]
         filled = colours / np.maximum(weight, 1e-6)[..., None] * sure + coarse * (1 - sure)
-    return np.where((alpha >= _TRANSPARENT)[..., None], pixels, as_bytes(filled))
+    return np.where((alpha >= _VISIBLE)[..., None], pixels, as_bytes(filled))
 
 
 def _at_least(view: ByteArray, side: int) -> ByteArray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from service.engine.arrays import ByteArray, FloatArray, as_bytes, dilate, gaussian_blur, luma, resize, shrink_to
 from service.engine.boxes import Box, Matrix, box_mask, moved
@@ -15,9 +17,10 @@ from service.engine.networks.text import find_text
 from service.engine.scene import Scene
 
 _LOOK_SIDE = 512
-_PATCH = 21
-_TWIN_SIDE = 320
-_PROBES = 12
+_PATCH = 17
+_TWIN_SIDE = 240
+_PROBES = 10
+_ALIKE = 0.72
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def _covered(box: Box, others: tuple[Box, ...], shape: tuple[int, ...]) -> float
 
 
 def twin_score(scene: Scene, image: FloatArray, unknown: ByteArray, matrix: Matrix) -> float:
-    """How well the best of the subject's patches matches what was made up: 1 the same, below .8 nothing alike."""
+    """How well the best of the patches that must not appear twice matches what was made up: below .8 nothing alike."""
     if not unknown.any():
         return 0.0
     scale = _TWIN_SIDE / scene.longest
@@ -82,20 +85,39 @@ def twin_score(scene: Scene, image: FloatArray, unknown: ByteArray, matrix: Matr
     half = _PATCH // 2
     allowed = cv2.blur(hole, (_PATCH, _PATCH))[half : half + made.shape[0] - _PATCH + 1, half : half + made.shape[1] - _PATCH + 1]
     allowed = allowed > 0.45
-    texture = gaussian_blur((source - gaussian_blur(source, 4)) ** 2, 5) * core
-    texture[:_PATCH] = texture[-_PATCH:] = 0
-    texture[:, :_PATCH] = texture[:, -_PATCH:] = 0
     if not allowed.any():
         return 0.0
+    texture = gaussian_blur((source - gaussian_blur(source, 4)) ** 2, 5)
     best = 0.0
-    for _ in range(_PROBES):
-        row, column = np.unravel_index(int(texture.argmax()), texture.shape)
-        if texture[row, column] < 6e-4:
-            break
-        patch = source[row - half : row + half + 1, column - half : column + half + 1]
-        best = max(best, float(cv2.matchTemplate(made, patch, cv2.TM_CCOEFF_NORMED)[allowed].max()))
-        texture[max(0, row - 12) : row + 13, max(0, column - 12) : column + 13] = 0
+    for patch, unique in _probes(source, texture, core):
+        found = float(cv2.matchTemplate(made, patch, cv2.TM_CCOEFF_NORMED)[allowed].max())
+        best = max(best, found if unique else 0.0)
     return best
+
+
+def _probes(source: FloatArray, texture: FloatArray, core: npt.NDArray[np.bool_]) -> Iterator[tuple[FloatArray, bool]]:
+    """Patches that would be noticed if they appeared twice: of the subject, and of anything else that is unique.
+
+    An eye is unique whatever the detectors made of it; a brick or a leaf is not.
+    """
+    half = _PATCH // 2
+    for where, must_be_unique in ((core, False), (~core, True)):
+        left = texture * where
+        left[:_PATCH] = left[-_PATCH:] = 0
+        left[:, :_PATCH] = left[:, -_PATCH:] = 0
+        for _ in range(_PROBES):
+            row, column = np.unravel_index(int(left.argmax()), left.shape)
+            if left[row, column] < 6e-4:
+                break
+            patch = source[row - half : row + half + 1, column - half : column + half + 1]
+            yield patch, not must_be_unique or _is_unique(source, patch, row - half, column - half)
+            left[max(0, row - 12) : row + 13, max(0, column - 12) : column + 13] = 0
+
+
+def _is_unique(source: FloatArray, patch: FloatArray, row: int, column: int) -> bool:
+    alike = cv2.matchTemplate(source, patch, cv2.TM_CCOEFF_NORMED)
+    alike[max(0, row - _PATCH) : row + _PATCH, max(0, column - _PATCH) : column + _PATCH] = -1
+    return float(alike.max()) < _ALIKE
 
 
 def seam_score(image: FloatArray, unknown: ByteArray) -> float:

@@ -6,8 +6,9 @@ import math
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, to_lab
+from service.engine.arrays import LUMA_WEIGHTS, FloatArray, gaussian_blur, luma, mix, to_lab
 from service.engine.boxes import Matrix
 from service.engine.kinds import Kind
 from service.engine.scene import Scene, Sides
@@ -17,6 +18,9 @@ _GROUND_LIKE = 4.0
 _SHADOW_CHROMA = 7.0
 _DEEPEST_SHADOW = -38.0
 _SHADOW_EDGE = 3.0
+_CLEARLY_DIFFERENT = 20.0
+_SPECK = 3e-4
+_FEW_INKS = 6
 
 
 def figure_alpha(scene: Scene) -> FloatArray:
@@ -29,6 +33,7 @@ def figure_alpha(scene: Scene) -> FloatArray:
     chroma = np.hypot(lab[..., 1], lab[..., 2])
     bend = gaussian_blur(np.abs(cv2.Laplacian(lab[..., 0], cv2.CV_32F)), 1.5)
     shadow = (chroma < _SHADOW_CHROMA) & (lab[..., 0] > _DEEPEST_SHADOW) & (lab[..., 0] < 0) & (bend < _SHADOW_EDGE)
+    shadow &= ~_solid(distance)
     like_ground = distance < _GROUND_LIKE
     _, labels = cv2.connectedComponents((like_ground | shadow).astype(np.uint8), connectivity=4)
     outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
@@ -44,8 +49,46 @@ def figure_alpha(scene: Scene) -> FloatArray:
             outside[rows, columns] |= holes[rows, columns]
     if scene.kind is Kind.GRAPHIC and (scene.is_grey or float((~outside).mean()) < 0.1):
         outside |= holes
-    eroded = cv2.erode((~outside).astype(np.float32), np.ones((5, 5), np.uint8))
+    inside = _without_specks(~outside)
+    eroded = cv2.erode(inside.astype(np.float32), np.ones((5, 5), np.uint8))
     return np.clip(gaussian_blur(eroded, 1.0) * 1.1 - 0.05, 0, 1).astype(np.float32)
+
+
+def _solid(distance: FloatArray) -> npt.NDArray[np.bool_]:
+    """The convex hulls of the parts that clearly differ from the ground, but for their lowest quarter: pale parts of a
+    figure lie there, shadows do not."""
+    clear = cv2.morphologyEx((distance > _CLEARLY_DIFFERENT).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    contours, _ = cv2.findContours(clear, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    solid = np.zeros(distance.shape, np.uint8)
+    for contour in contours:
+        if cv2.contourArea(contour) < _SPECK * distance.size:
+            continue
+        hull = np.zeros_like(solid)
+        cv2.fillConvexPoly(hull, cv2.convexHull(contour), 1)
+        _, top, _, tall = cv2.boundingRect(contour)
+        hull[top + int(tall * 0.75) :] = 0
+        solid |= hull
+    return np.asarray(solid > 0)
+
+
+def _without_specks(inside: npt.NDArray[np.bool_]) -> FloatArray:
+    """1 for the figure, less the specks that compression leaves around it."""
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
+    large = statistics[:, cv2.CC_STAT_AREA] >= _SPECK * inside.size
+    large[0] = False
+    if not large.any():
+        large[1:] = True  # nothing but specks: then they are the figure
+    return np.asarray(large[labels], np.float32)
+
+
+def ink_count(scene: Scene) -> int:
+    """With how many colours most of the figure is drawn: a logo takes a few, a photograph or a gradient dozens."""
+    inks = (scene.image[scene.figure > 0] * 15.99).astype(np.int32)
+    if not len(inks):
+        return 0
+    _, counts = np.unique(inks @ np.array([256, 16, 1]), return_counts=True)
+    shares = np.cumsum(np.sort(counts)[::-1]) / counts.sum()
+    return int(np.searchsorted(shares, 0.85)) + 1
 
 
 def figure_matrix(scene: Scene, size: float, x: float, y: float, degrees: float, room: float = 0.92) -> Matrix:
@@ -142,6 +185,17 @@ def main_hue(scene: Scene) -> float | None:
     return float(np.degrees(math.atan2(float(weight @ np.sin(angle)), float(weight @ np.cos(angle))))) % 360
 
 
-def ink_is_dark(scene: Scene) -> bool:
+def has_dark_ink(scene: Scene) -> bool:
+    """Whether it is a drawing in a few flat colours, one of them (nearly) black."""
     inside = scene.figure > 0
-    return bool(inside.any()) and float(luma(scene.image)[inside].mean()) < 0.35
+    if not inside.any() or ink_count(scene) > _FEW_INKS:
+        return False
+    colours = scene.image[inside]
+    dark = (colours @ LUMA_WEIGHTS < 0.35) & (np.ptp(colours, axis=1) < 0.2)
+    return float(dark.mean()) > 0.25
+
+
+def is_white_ink(scene: Scene) -> bool:
+    """Whether the figure is drawn in white: a logo on black, not a scan."""
+    inside = scene.figure > 0
+    return bool(inside.any()) and float((luma(scene.image)[inside] > 0.8).mean()) > 0.6

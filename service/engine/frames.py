@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.arrays import FloatArray, resize
-from service.engine.boxes import Box, Matrix
+from service.engine.boxes import Box, Matrix, box_mask, moved
 from service.engine.kinds import Kind
 from service.engine.scene import Scene
 from service.engine.warps import Frame
@@ -22,7 +22,7 @@ _MOST_CUT = 0.30
 _MOST_CUT_OF_PEOPLE = 0.42
 """How much of the subject may leave through sides that cut it already: heads and shoulders stay a portrait."""
 
-_TEXT_MARGIN = 0.25
+_TEXT_MARGIN = 0.5
 _FACE_MARGIN = 0.05
 _EDGE = 0.004
 
@@ -51,11 +51,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Weights:
-    """Points of the scene (3 x N, homogeneous, in pixels) with their shares of what is protected and salient."""
+    """Points of the scene (3 x N, homogeneous, in pixels) with their shares of what is protected and salient, and of what
+    a framing is composed around: faces, or else the subject, or else what draws the eye."""
 
     points: FloatArray = field(repr=False)
     protect: Reals = field(repr=False)
     salience: Reals = field(repr=False)
+    focus: Reals = field(repr=False)
     corners: FloatArray | None = field(repr=False)
     has_subject: bool
 
@@ -114,10 +116,16 @@ def _weights(scene: Scene) -> _Weights:
     points = np.stack(
         [(x.ravel() + 0.5) / columns * scene.width, (y.ravel() + 0.5) / rows * scene.height, np.ones(rows * columns)]
     )
+    focus = protect if protect.sum() > 0 else salience
+    if scene.faces:
+        # Large faces draw the composition to themselves; small ones leave it to the whole figure.
+        heads = resize(box_mask(scene.protect.shape, scene.faces), rows, columns, cv2.INTER_AREA).astype(np.float64)
+        focus = focus / max(1e-6, focus.sum()) + 1.5 * heads / max(1e-6, heads.sum())
     return _Weights(
         points=points.astype(np.float32),
         protect=protect.ravel() / max(1e-6, protect.sum()),
         salience=salience.ravel() / max(1e-6, salience.sum()),
+        focus=focus.ravel() / max(1e-6, focus.sum()),
         corners=_corners(scene),
         has_subject=bool(protect.sum() > 0),
     )
@@ -162,8 +170,7 @@ def _score(scene: Scene, wish: Wish, weights: _Weights, frame: Frame) -> float |
         return None
     if wish.covers and not _covers(matrix, width, height):
         return None
-    matters = weights.protect if weights.has_subject else weights.salience
-    centre_x, centre_y = float(matters @ x) / width - 0.5, float(matters @ y) / height - 0.5
+    centre_x, centre_y = float(weights.focus @ x) / width - 0.5, float(weights.focus @ y) / height - 0.5
     off_thirds = min(abs(centre_x), abs(abs(centre_x) - 1 / 6))
     score = -3 * max(0.0, 0.9 - float(weights.salience[counted].sum())) - 0.8 * off_thirds - 0.5 * abs(centre_y)
     score += 0.8 * abs(math.log(frame.zoom)) + wish.aside * math.hypot(frame.shift_x / width, frame.shift_y / height)
@@ -171,9 +178,17 @@ def _score(scene: Scene, wish: Wish, weights: _Weights, frame: Frame) -> float |
         score -= 0.9 * off_thirds
     if not wish.covers:
         score -= 1.6 * _difficulty(scene, matrix)
+    score -= 2.0 * _crowding(scene, matrix)
     if wish.zoom is not None:
         score -= 2 * abs(math.log(frame.zoom / wish.zoom))
     return score
+
+
+def _crowding(scene: Scene, matrix: Matrix) -> float:
+    """How much closer than a twelfth of the frame the heads come to its left and right side, as a share of it."""
+    room = scene.width / 12
+    heads = moved([face.grown(0.2, 0, 0.2, 0) for face in scene.faces], matrix)
+    return sum(max(0.0, room - head.left) + max(0.0, head.right - scene.width + room) for head in heads) / scene.width
 
 
 def _all_inside(points: FloatArray, width: int, height: int) -> bool:

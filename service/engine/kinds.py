@@ -14,14 +14,14 @@ from service.engine.ground import Ground, flatness
 class Kind(StrEnum):
     """Kinds of pictures.
 
-    PEOPLE and ANIMAL are photographs with such a subject, PHOTO any other. PRODUCT and GRAPHIC (logo, icon, line
+    PEOPLE and SUBJECT (an animal, a flower, one thing) are photographs with a clear subject, PHOTO any other. PRODUCT and GRAPHIC (logo, icon, line
     art, pixel art) stand on ground of one colour, DARK on black. TRANSPARENT has alpha. DOCUMENT is a page or a
     screen. FLAT has nothing on it.
     """
 
     PHOTO = "photo"
     PEOPLE = "people"
-    ANIMAL = "animal"
+    SUBJECT = "subject"
     PRODUCT = "product"
     GRAPHIC = "graphic"
     DARK = "dark"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
     FLAT = "flat"
 
 
-PHOTOGRAPHS = frozenset({Kind.PHOTO, Kind.PEOPLE, Kind.ANIMAL})
+PHOTOGRAPHS = frozenset({Kind.PHOTO, Kind.PEOPLE, Kind.SUBJECT})
 FIGURES = frozenset({Kind.PRODUCT, Kind.GRAPHIC, Kind.DARK})
 
 _PLAIN_SHARE = 0.85

@@ -1,4 +1,4 @@
-"""The subject of a photograph: the people, the animal, or the thing that the picture is about."""
+"""The subject of a photograph: the people, the animal or the thing that the picture is about."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Matte:
     """How much of each pixel is subject.
 
     Attributes:
-        kind: PHOTO, PEOPLE or ANIMAL.
+        kind: PHOTO, PEOPLE or SUBJECT.
         matte: H x W, 0..1; all 0 where there is no clear subject.
         is_sure: Whether the outline is good enough to treat subject and ground apart.
     """
@@ -63,7 +63,7 @@ def _choose(findings: Findings, thing: FloatArray, confidence: float) -> tuple[K
     things = thing > 0.5
     agreement = float((persons & things).sum() / max(1, (persons | things).sum()))
     if agreement > 0.5 and 0.03 < persons.mean() < 0.7:
-        return Kind.ANIMAL, np.maximum(people, thing), agreement > 0.8 and confidence > 0.4
+        return Kind.SUBJECT, np.maximum(people, thing), agreement > 0.8 and confidence > 0.4
     if confidence > _SURE_THING:
         return Kind.PHOTO, thing.copy(), False
     decided = ((people > 0.2) & (people < 0.8)).mean() < 0.5 * persons.mean()

@@ -1,4 +1,4 @@
-"""Ideas for photographs: with people, of animals, of anything else."""
+"""Ideas for photographs: of people, of another clear subject, of anything else."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from service.engine.kinds import Kind
 from service.engine.light import defocus, falloff, light
 from service.engine.looks import film, oil, vintage, watercolour
 from service.engine.random_streams import Stream, random_stream
-from service.engine.scene import Scene
+from service.engine.scene import Scene, Sides
 from service.engine.warps import Frame, move_detailed, move_mask
 
 _DARK = 0.10
+_NIGHT = 0.28
 _BRIGHTENED = 0.17
-_WORST_SEAM = 0.62
+_WORST_SEAM = 0.55
+_MOST_FORBIDDEN = 0.6
 _TWIN = 0.8
 _ACCEPTABLE = 1.0
 _LARGE_FACE = 0.05
@@ -150,7 +152,8 @@ def _wider(task: Task) -> Result:
     """More of the scene, made up from its own patches, in morning light; where that fails, a studio or a pan."""
     scene = task.scene
     best: tuple[float, View] | None = None
-    if task.reframes:
+    if task.reframes and float(scene.forbid.mean()) < _MOST_FORBIDDEN:
+        scene = _held_where_forbidden(scene)
         hard = float(np.mean(scene.difficulty)) >= 0.55
         wanted = task.zoom((0.87 if hard else 0.80) if task.variant % 2 == 0 else 0.90)
         frames = find_frames(scene, Wish(0.72, 0.95, zoom=wanted, covers=False, turn=0.5), task.generator())
@@ -171,6 +174,14 @@ def _wider(task: Task) -> Result:
     name = "morning" if _brightness(task) > 0.2 and not scene.is_grey else "natural"
     lit = light(view.image, name, task.amount(0.7), side=-task.side, skin=view.skin)
     return Result(lit, view.matrix)
+
+
+def _held_where_forbidden(scene: Scene) -> Scene:
+    """The scene with sides pinned that something reaches of which there is nothing to copy from."""
+    depth = max(2, scene.longest // 60)
+    strips = (scene.forbid[:, :depth], scene.forbid[:, -depth:], scene.forbid[:depth], scene.forbid[-depth:])
+    held = (pinned or float(strip.mean()) > 0.4 for pinned, strip in zip(scene.pinned, strips, strict=True))
+    return dataclasses.replace(scene, pinned=Sides(*held))
 
 
 def _widened(task: Task, frame: Frame) -> tuple[float, View]:
@@ -200,8 +211,8 @@ def _light(task: Task) -> Result:
         names = ("low", "high", "punch") if bright > 0.45 else ("high", "natural", "low")
     elif bright > 0.5:
         names = ("evening", "gold", "low", "morning")
-    elif bright < 0.28:
-        names = ("evening", "high", "gold", "morning")
+    elif bright < _NIGHT:
+        names = ("moon", "evening", "high", "gold")
     else:
         names = ("evening", "gold", "morning", "dusk")
     view = _framed(task, Wish(1.0, 1.24, zoom=task.zoom(1.12), turn=1.4))
@@ -292,7 +303,7 @@ def _paint(task: Task) -> Result:
         if bright > 0.42 or (people and faces < _SMALL_FACES):
             makers.append(lambda: watercolour(view.image, keep, generator, margin=margin))
         else:
-            makers.append(lambda: oil_painting("gold", 0.9))
+            makers.append(lambda: oil_painting("gold" if bright > _NIGHT else "moon", 0.9))
     start = int(random_stream(task.seed, Stream.LOOK).integers(2)) + task.variant
     return _best_look(task, view, [makers[(start + number) % len(makers)] for number in range(len(makers))])
 

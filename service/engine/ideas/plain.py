@@ -10,7 +10,7 @@ import numpy as np
 from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, to_grey, to_lab
 from service.engine.backdrops import colour, gradient, shadow, wash
 from service.engine.boxes import Matrix, box_mask, moved
-from service.engine.figures import figure_alpha, figure_matrix, ink_is_dark, main_hue, on_ground
+from service.engine.figures import figure_alpha, figure_matrix, has_dark_ink, is_white_ink, main_hue, on_ground
 from service.engine.ideas.task import Result, Task
 from service.engine.kinds import Kind
 from service.engine.light import light
@@ -222,7 +222,7 @@ def _mood(task: Task, posed: _Posed, hue: float) -> FloatArray:
         return _settled(task, posed, ground, None, None)
     if product:
         return _cut_out(task, posed, dark)
-    if ink_is_dark(scene):
+    if has_dark_ink(scene):
         return _reversed(task, posed, dark)
     ground = gradient(height, width, colour(hue + 150, 0.10, 0.98), colour(hue + 210, 0.20, 0.92), spot, 0.08)
     longest = scene.longest
@@ -261,8 +261,12 @@ def _paint(task: Task, posed: _Posed, hue: float) -> FloatArray:
         on_own = np.where(posed.alpha[..., None] > 0.02, posed.image, scene.ground.rgb).astype(np.float32)
         grown = cv2.dilate(posed.alpha, np.ones((3, 3), np.uint8))
         painted = watercolour(on_own, keep.astype(np.float32), generator, figure=grown)
-        own = np.broadcast_to(scene.ground.rgb, painted.shape)
-        return mix(own, painted, np.clip(gaussian_blur(posed.alpha, 1.5) * 1.5, 0, 1).astype(np.float32))
+        outline = np.clip(gaussian_blur(posed.alpha, 1.5) * 1.5, 0, 1).astype(np.float32)
+        if not scene.ground.is_light:
+            return mix(np.broadcast_to(scene.ground.rgb, painted.shape), painted, outline)
+        around = gaussian_blur(cv2.dilate(posed.alpha, np.ones((9, 9), np.uint8)), scene.longest / 16)
+        ground = wash(height, width, colour(hue + 180, 0.16, 0.98), colour(hue + 60, 0.14, 0.99), around, generator)
+        return mix(ground, painted, outline)
     if not scene.ground.is_light:
         return mix(posed.image, _lit_figure(task, posed, "morning", 0.8, task.side), posed.alpha)
     around = gaussian_blur(cv2.dilate(posed.alpha, np.ones((9, 9), np.uint8)), scene.longest / 22)
@@ -317,12 +321,32 @@ def _studio(task: Task, posed: _Posed, hue: float) -> FloatArray:
 
 
 def _on_black(task: Task, posed: _Posed) -> FloatArray:
-    """What stands on black (scans, stars, screens): other light on it, and black stays black."""
+    """What stands on black (scans, stars, logos): other light on it, and black stays black."""
+    if is_white_ink(task.scene):
+        return _white_on_black(task, posed)
     names = {"closer": "natural", "wider": "gold", "light": "evening", "mood": "high"}
     name = names.get(task.idea, "morning")
     lit = light(posed.image, name, task.amount(0.7), side=task.side, matte=posed.alpha, glow=False)
     if task.scene.is_grey:
-        lit = mix(to_grey(lit), lit, 0.5)
+        lit = mix(to_grey(lit), lit, 0.3)
     if task.idea == "film":
         lit = to_grey(lit)
     return mix(posed.image, lit, posed.alpha)
+
+
+def _white_on_black(task: Task, posed: _Posed) -> FloatArray:
+    """A logo in white: as it is, in a colour, on coloured ground, or in dark ink on paper."""
+    height, width = _ground_size(task)
+    hue = _hue(task)
+    ink = luma(posed.image)
+    spot = (task.side * 0.3, -0.3)
+    if task.idea in ("closer", "film"):
+        return posed.image
+    if task.idea in ("wider", "aside"):
+        ground = gradient(height, width, colour(hue, 0.55, 0.42), colour(hue + 25, 0.62, 0.22), spot, 0.3)
+        return mix(ground, np.ones_like(ground), ink)
+    if task.idea in ("light", "mood"):
+        tone = gradient(height, width, colour(44, 0.25, 1.0), colour(32, 0.70, 0.92), spot, 0.1)
+        return mix(posed.image, tone, ink)
+    ground = gradient(height, width, colour(hue, 0.05, 0.98), colour(hue, 0.10, 0.92), spot, 0.06)
+    return mix(ground, np.broadcast_to(colour(hue, 0.5, 0.18), ground.shape), ink)

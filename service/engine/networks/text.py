@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
@@ -9,6 +12,9 @@ from service.engine.arrays import ByteArray, FloatArray, resize
 from service.engine.boxes import Box
 from service.engine.networks import weights
 from service.engine.onnx_session import open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 _SIDE = 736
 _MOST_ENLARGED = 2.5
@@ -58,9 +64,10 @@ def find_text(pixels: ByteArray, side: int = _SIDE) -> tuple[Box, ...] | None:
 
 def is_readable(pixels: ByteArray, box: Box) -> bool:
     """Whether at least two characters can be read in ``box``; true where the network to tell is missing."""
-    session = weights.load(weights.READING, open_session)
-    if session is None:
+    reader = weights.load(weights.READING, _open_reader)
+    if reader is None:
         return True
+    session, alphabet = reader
     line = pixels[box.window(pixels)]
     if min(line.shape[:2]) < 5:
         return False
@@ -70,6 +77,16 @@ def is_readable(pixels: ByteArray, box: Box) -> bool:
     best = found[0].argmax(1)
     # Connectionist temporal classification: class 0 is none, and repeats are one character.
     characters = (best != 0) & np.concatenate([[True], best[1:] != best[:-1]])
+    # Stars and dots are characters too, but a flag is no text.
+    characters &= np.array([alphabet[number] for number in best])
     if characters.sum() < _LEAST_CHARACTERS:
         return False
     return bool(found[0].max(1)[characters].mean() > _LEAST_CONFIDENCE)
+
+
+def _open_reader(path: Path) -> tuple[InferenceSession, tuple[bool, ...]]:
+    """The network, and for each of its classes whether that is a letter or a digit."""
+    session = open_session(path)
+    characters = session.get_modelmeta().custom_metadata_map["character"].split("\n")
+    # One class more in front (none) and one behind (a space).
+    return session, (False, *(character.isalnum() for character in characters), False, False)
