@@ -12,9 +12,9 @@ from PIL import Image
 
 from bench.systems import REPOSITORY
 from service import engine
+from service.catalog import catalog
 from service.core.values import ImageFormat, Size
 from service.imaging.encode import encode_array
-from service.providers import catalog
 
 SIZES = (Size(256, 256), Size(512, 512), Size(1024, 1024))
 _SAMPLE = REPOSITORY / "samples" / "coffee.jpg"

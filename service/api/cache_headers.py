@@ -8,7 +8,7 @@ from typing import Final
 
 from service.cache.cache import Lookup
 from service.core.errors import GatewayError, invalid
-from service.gateway.cache_terms import DEFAULT_NAMESPACE, CacheWishes
+from service.gateway.cache_step.terms import DEFAULT_NAMESPACE, CacheDirectives
 
 NAMESPACE_HEADER: Final = "x-bf-cache-key"
 TTL_HEADER: Final = "x-bf-cache-ttl"
@@ -27,15 +27,15 @@ _TYPES = {"direct": Lookup.DIRECT, "semantic": Lookup.SEMANTIC}
 _TRUTH = {"true": True, "false": False}
 
 
-def cache_wishes(headers: Mapping[str, str]) -> CacheWishes:
+def cache_directives(headers: Mapping[str, str]) -> CacheDirectives:
     """The wishes in a request's headers, whose names are in lower case.
 
     Raises:
         GatewayError: INVALID_REQUEST ``invalid_header`` for one that cannot be understood, which it names.
     """
     if not any(name.startswith(PREFIX) for name in headers):
-        return CacheWishes()
-    return CacheWishes(
+        return CacheDirectives()
+    return CacheDirectives(
         namespace=checked_namespace(headers.get(NAMESPACE_HEADER, DEFAULT_NAMESPACE)),
         ttl_s=_ttl_s(headers.get(TTL_HEADER)),
         lookup=_lookup(headers.get(TYPE_HEADER)),

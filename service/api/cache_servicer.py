@@ -7,11 +7,12 @@ import re
 from imagevariations.v1 import cache_service_pb2 as pb
 
 from service.api.cache_headers import checked_namespace
-from service.api.calls import Call, Calls, Context
+from service.api.call import Call
+from service.api.calls import Calls, Context
 from service.api.unread import Unread
-from service.cache.store import CacheStoreError
 from service.core.errors import ErrorKind, GatewayError
-from service.gateway.caching import Caching
+from service.gateway.cache_step.step import Caching
+from service.storage.errors import StorageError
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -51,7 +52,7 @@ class CacheServicer:
             return False
         try:
             return await self._caching.delete(entry_id, call.caller)
-        except CacheStoreError:
+        except StorageError:
             raise _away() from None
 
     async def _delete_namespace(self, namespace: str, call: Call) -> int:
@@ -59,7 +60,7 @@ class CacheServicer:
             return 0
         try:
             return await self._caching.delete_namespace(namespace, call.caller)
-        except CacheStoreError:
+        except StorageError:
             raise _away() from None
 
 

@@ -4,91 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
-import re
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 
 from service.api.cache_headers import PREFIX as CACHE_PREFIX
+from service.api.call import Call
 from service.api.credentials import Gate, credential_in
+from service.api.log_line import logged
+from service.api.origin_policy import refuse_foreign
+from service.api.request_headers import (
+    RAW_HEADER,
+    REQUEST_ID_HEADER,
+    TRACE_HEADER,
+    TRANSCODED_HEADER,
+    base_url,
+    request_id,
+    timeout_s,
+)
 from service.api.status import STATUS, internal_error, short_message, trailers
-from service.core.errors import ErrorKind, GatewayError, invalid
-from service.governance.callers import ANYBODY, Caller, CallerKind
+from service.core.current import RequestIdentity, current_request
+from service.core.errors import ErrorKind, GatewayError
+from service.governance.callers import CallerKind
 from service.governance.rates import LIMIT_HEADER
-from service.routing.rules import DEADLINE_EXCEEDED
 
-access_log = logging.getLogger("service.access")
 _error_log = logging.getLogger("service.error")
 
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
-_SANE_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
-
-# Web pages that this very machine serves, such as those of a development server.
-_LOCAL_ORIGIN = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
-
-# Set by Envoy when it transcodes; it overwrites what a client sends under these names.
-TRANSCODED_HEADER = "x-envoy-original-path"
-HOST_HEADER = "x-forwarded-host"
-SCHEME_HEADER = "x-forwarded-proto"
-
-REQUEST_ID_HEADER = "x-request-id"
-TIMEOUT_HEADER = "x-request-timeout-ms"
-RAW_HEADER = "x-raw"
-
-# Seconds kept back from the caller's deadline for the answer's way.
-_ANSWER_S = 0.1
 
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-@dataclass(slots=True)
-class Call:
-    """One call from its arrival to its answer.
-
-    Attributes:
-        begun: The event loop's time at which it arrived.
-        deadline: The event loop's time at which its answer is of no more use.
-        transcoded: Whether it came through Envoy's JSON side.
-        base_url: Where the caller reached us, for links.
-        credential: What the caller brought along, whatever it is worth. Empty: nothing.
-        origin: The origin of the web page that called, where one did.
-        cache_headers: Those of the request's headers that are about the cache.
-        caller: Who that is, once it is known.
-        headers: Response headers, sent with the answer whether it succeeds or fails.
-        log: Further fields of its log line.
-        outcome: ``success``, ``cancelled``, or the code of the error it was answered with.
-    """
-
-    id: str
-    method: str
-    begun: float
-    deadline: float
-    transcoded: bool
-    base_url: str
-    raw: bool
-    credential: str = field(default="", repr=False)
-    origin: str = ""
-    cache_headers: Mapping[str, str] = field(default_factory=dict)
-    caller: Caller = ANYBODY
-    headers: dict[str, str] = field(default_factory=dict)
-    log: dict[str, Any] = field(default_factory=dict)
-    outcome: str = "success"
-
-    @property
-    def work_deadline(self) -> float:
-        """The deadline of the work: a little earlier, so that its answer is there before the caller's timer ends."""
-        return self.deadline - min(_ANSWER_S, 0.1 * max(0.0, self.deadline - self.begun))
-
-    def failed(self, error: GatewayError) -> None:
-        """Notes the error that it is answered with, for the log line."""
-        self.outcome = error.code or STATUS[error.kind].code
-        self.log["error"] = error.kind.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +67,7 @@ class Calls:
     async def unary(self, method: str, context: Context, handler: Callable[[Call], Awaitable[Response]]) -> Response:
         """Answers with what ``handler`` returns, or with the status of the GatewayError it raises."""
         call, error = self._begin(method, context)
-        with _logged(call):
+        with logged(call):
             if error is None:
                 try:
                     async with asyncio.timeout_at(call.deadline):
@@ -149,7 +96,7 @@ class Calls:
             for_everybody: Whether no credential is looked at.
         """
         call, error = self._begin(method, context)
-        with _logged(call):
+        with logged(call):
             if error is None:
                 try:
                     if not for_everybody:
@@ -175,7 +122,7 @@ class Calls:
         if self._gate is not None:
             call.caller = await self._gate.identify(call.credential)
         if call.caller.kind is CallerKind.ANYBODY and not self._settings.foreign_origins:
-            _refuse_foreign(call.origin)
+            refuse_foreign(call.origin)
         if call.caller.name:
             call.log["caller"] = call.caller.name
 
@@ -204,103 +151,40 @@ class Calls:
         if remaining is not None:
             budget = min(budget, max(0.0, remaining))
         try:
-            budget = min(budget, _timeout_s(metadata.get(TIMEOUT_HEADER)) or budget)
+            budget = min(budget, timeout_s(metadata) or budget)
         except GatewayError as caught:
             error = caught
         transcoded = TRANSCODED_HEADER in metadata
-        request_id = _request_id(metadata.get(REQUEST_ID_HEADER, ""))
+        call_id = request_id(metadata)
+        current_request.set(RequestIdentity(call_id, metadata.get(TRACE_HEADER, "")))
         call = Call(
-            id=request_id,
+            id=call_id,
             method=method,
             begun=now,
             deadline=now + budget,
             transcoded=transcoded,
-            base_url=self._base_url(metadata),
+            base_url=base_url(metadata, self._settings.base_url),
             raw=metadata.get(RAW_HEADER, "").lower() == "true",
             credential=credential_in(metadata),
             origin=metadata.get("origin", ""),
             cache_headers={name: value for name, value in metadata.items() if name.startswith(CACHE_PREFIX)},
-            headers={REQUEST_ID_HEADER: request_id, "x-cache": "off"},
+            headers={REQUEST_ID_HEADER: call_id, "x-cache": "off"},
         )
         return call, error
-
-    def _base_url(self, metadata: Mapping[str, str]) -> str:
-        host = metadata.get(HOST_HEADER, "")
-        if not _SANE_HOST.fullmatch(host):
-            return self._settings.base_url
-        scheme = "https" if metadata.get(SCHEME_HEADER) == "https" else "http"
-        return f"{scheme}://{host}"
-
-
-def _refuse_foreign(origin: str) -> None:
-    """Keeps web pages out where being on this machine is all the credential there is.
-
-    A browser on it would send whatever a page of anybody's asks it to, with keys of ours to be spent.
-
-    Raises:
-        GatewayError: PERMISSION_DENIED for pages that do not come from this machine.
-    """
-    if origin and not _LOCAL_ORIGIN.fullmatch(origin):
-        raise GatewayError(
-            ErrorKind.PERMISSION_DENIED,
-            f"Pages of {origin[:200]} may not use this gateway without a credential. Configure a key, or say "
-            "allow_unauthenticated: true where anybody may use it.",
-            code="origin_not_allowed",
-            may_have_run=False,
-        )
-
-
-def hashed(text: str) -> str:
-    """A short, stable stand-in for a caller's identifier, so that log lines can be grouped by it."""
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] if text else ""
-
-
-def _request_id(given: str) -> str:
-    return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
-
-
-def _timeout_s(text: str | None) -> float | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise invalid(
-            TIMEOUT_HEADER,
-            f"The header {TIMEOUT_HEADER} must be a whole number of milliseconds from 1 to 999999999.",
-            code="invalid_timeout",
-        )
-    return int(text) / 1000
 
 
 def told(caught: Exception, call: Call) -> GatewayError:
     """What the caller is told of an exception. A bug goes to the log with everything, to the caller with its id."""
     if isinstance(caught, TimeoutError):
-        return GatewayError(ErrorKind.TIMEOUT, "The time allowed for this request ran out.")
-    if isinstance(caught, GatewayError) and caught.code == DEADLINE_EXCEEDED:
-        # That code tells layers below whose timer it was; to callers a timeout is a timeout.
-        return GatewayError(ErrorKind.TIMEOUT, caught.message)
+        return GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The time allowed for this request ran out.")
     if isinstance(caught, GatewayError) and caught.kind is not ErrorKind.INTERNAL:
         return caught
     _error_log.error("a bug, request %s", call.id, exc_info=caught)
-    error = internal_error(call.id)
-    error.code = caught.code if isinstance(caught, GatewayError) else ""
-    return error
+    code = caught.code if isinstance(caught, GatewayError) else ""
+    return internal_error(call.id).replaced(code=code)
 
 
 async def _next(messages: AsyncGenerator[Response, None], deadline: float) -> Response | None:
     """The next message, or None after the last."""
     async with asyncio.timeout_at(deadline):
         return await anext(messages, None)
-
-
-@contextlib.contextmanager
-def _logged(call: Call) -> Iterator[None]:
-    """Writes the one log line of a call, however it ends."""
-    try:
-        yield
-    except (asyncio.CancelledError, GeneratorExit):
-        call.outcome = "cancelled"
-        raise
-    finally:
-        milliseconds = round((asyncio.get_running_loop().time() - call.begun) * 1000)
-        fields = {"id": call.id, "method": call.method, **call.log, "outcome": call.outcome}
-        access_log.info("request", extra={"fields": {**fields, "milliseconds": milliseconds}})

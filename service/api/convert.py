@@ -12,12 +12,13 @@ from imagevariations.v1 import model_service_pb2
 
 from service.api.status import error_fields
 from service.api.validation import Fields, fallback_name
+from service.catalog.profile import Price, Profile
 from service.core.errors import GatewayError
 from service.core.values import Attempt, Size, Target, Usage
 from service.gateway.directory import Alias, Directory, Provider
-from service.gateway.events import AttemptFailed, AttemptStarted, CacheReport, FinishedImage, Outcome, VisibleEvent
+from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted, VisibleEvent
+from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 from service.governance.keys import VirtualKey
-from service.providers.base import Price, Profile
 
 _EVENT_PREFIX = "image_variation."
 _MEGAPIXEL = 1024 * 1024
@@ -127,9 +128,9 @@ def event_message(event: VisibleEvent) -> pb.StreamImageVariationResponse:
                     next=str(event.next_target) if event.next_target else "",
                 ),
             )
-        case FinishedImage():
+        case ImageCompleted():
             return pb.StreamImageVariationResponse(
-                type=f"{_EVENT_PREFIX}image_completed", image_completed=image_message(event)
+                type=f"{_EVENT_PREFIX}image_completed", image_completed=image_message(event.image)
             )
 
 

@@ -53,6 +53,8 @@ STATUS: Mapping[ErrorKind, Row] = {
     ErrorKind.RATE_LIMITED: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limit_error", "rate_limit_exceeded"),
     ErrorKind.UNAVAILABLE: Row(grpc.StatusCode.UNAVAILABLE, 503, "api_error", "provider_unavailable"),
     ErrorKind.TIMEOUT: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "timeout_error", "timeout"),
+    # To callers a timeout is a timeout, whoever's clock it was.
+    ErrorKind.DEADLINE_EXCEEDED: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "timeout_error", "timeout"),
     ErrorKind.BAD_RESPONSE: Row(grpc.StatusCode.UNAVAILABLE, 502, "api_error", "bad_provider_response"),
     ErrorKind.MODEL_GONE: Row(grpc.StatusCode.NOT_FOUND, 404, _INVALID, "model_not_found"),
     ErrorKind.CANCELLED: Row(grpc.StatusCode.CANCELLED, 499, "api_error", "cancelled"),

@@ -14,8 +14,10 @@ from typing import Final
 from service.cache.entries import CachedResult, Entry
 from service.cache.near_index import Candidate, NearIndex
 from service.cache.sketches import Neighbourhood
-from service.cache.store import START, CacheStore, CacheStoreError, Summary
+from service.cache.store import START, CacheStore, Summary
+from service.concurrency.tasks import Background
 from service.imaging.perceptual_key import MAX_LAYOUT, PerceptualKey, layout_distance
+from service.storage.errors import StorageError
 
 log = logging.getLogger("service.cache")
 
@@ -90,6 +92,7 @@ class ResultCache:
         self._index = NearIndex()
         self._position = START
         self._following = asyncio.Lock()
+        self._background = Background("merging of the cache index")
         self._merging: asyncio.Task[None] | None = None
         # Entries that are in the index but no longer in the store; forgotten when the index is loaded anew.
         self._gone: set[str] = set()
@@ -100,7 +103,7 @@ class ResultCache:
         """Loads the index: about a second for a million entries.
 
         Raises:
-            CacheStoreError: The store cannot be used. It may be later on: look-ups try to load it again.
+            StorageError: The store cannot be used. It may be later on: look-ups try to load it again.
         """
         await self._follow()
         await self._merged()
@@ -117,7 +120,7 @@ class ResultCache:
                     return Hit(found.id, found.result, HitType.DIRECT, 1.0)
             if Lookup.SEMANTIC in query.lookup:
                 return await self._nearest(query, await query.look())
-        except CacheStoreError as error:
+        except StorageError as error:
             log.warning("look-up", extra={"fields": {"error": str(error)}})
         return None
 
@@ -125,7 +128,7 @@ class ResultCache:
         """Keeps an entry, in place of any other for the same request; whether that succeeded."""
         try:
             return await self._store.put(entry, self._now())
-        except CacheStoreError as error:
+        except StorageError as error:
             log.warning("keep", extra={"fields": {"error": str(error)}})
             return False
 
@@ -133,7 +136,7 @@ class ResultCache:
         """Removes an entry if it is of this scope; whether there was one.
 
         Raises:
-            CacheStoreError: The store is away.
+            StorageError: The store is away.
         """
         return await self._store.delete(entry_id, scope)
 
@@ -141,7 +144,7 @@ class ResultCache:
         """Removes a namespace of a scope; returns how many entries that were.
 
         Raises:
-            CacheStoreError: The store is away.
+            StorageError: The store is away.
         """
         return await self._store.delete_namespace(scope, namespace)
 
@@ -149,7 +152,7 @@ class ResultCache:
         """Removes what has expired or is beyond the bounds. To be called once a minute or so.
 
         Raises:
-            CacheStoreError: The store is away.
+            StorageError: The store is away.
         """
         await self._store.sweep(self._now())
         kept = await self._store.count()
@@ -223,7 +226,7 @@ class ResultCache:
             finally:
                 self._merging = None
 
-        self._merging = asyncio.create_task(work())
+        self._merging = self._background.start(work())
 
     async def _merged(self) -> None:
         """Waits for the merge that is under way, if one is."""

@@ -18,8 +18,9 @@ from redis.exceptions import RedisError
 from service.cache import redis_scripts as scripts
 from service.cache.entries import Entry, StoredResult, dump, parse
 from service.cache.sketches import SKETCH, sketch
-from service.cache.store import START, Additions, Bounds, CacheStore, CacheStoreError, Position, Summary
+from service.cache.store import START, Additions, Bounds, CacheStore, Position, Summary
 from service.imaging.perceptual_key import PerceptualKey
+from service.storage.errors import StorageError
 
 # The number is that of the layout of what is kept: another version never reads this one's.
 _PREFIX: Final = "image-variations:cache:1:"
@@ -74,7 +75,7 @@ class RedisCache(CacheStore):
             self._additions, since.life, since.number, secrets.token_hex(16), _MOST_ADDITIONS
         )
         if len(sketches) != count * SKETCH.itemsize:
-            raise CacheStoreError("Redis holds something else under our keys")
+            raise StorageError("Redis holds something else under our keys")
         until = Position(life, int(float(number)))
         anew = life != since.life and since != START
         return Additions(sketches, until, more=count == _MOST_ADDITIONS, anew=anew)
@@ -134,7 +135,7 @@ class RedisCache(CacheStore):
             return int(await _answer(self._redis.zcard(f"{_PREFIX}use")))
 
     async def aclose(self) -> None:
-        with contextlib.suppress(CacheStoreError):
+        with contextlib.suppress(StorageError):
             async with _guarded():
                 await self._redis.aclose()
 
@@ -149,7 +150,7 @@ class RedisCache(CacheStore):
         try:
             return StoredResult(entry[b"id"].decode(), parse(entry[b"about"], images))
         except (KeyError, ValueError) as error:
-            raise CacheStoreError(f"an entry cannot be read: {error}") from None
+            raise StorageError(f"an entry cannot be read: {error}") from None
 
     async def _repeatedly(self, script: Any, *arguments: str | bytes | int) -> int:
         """Runs a script that removes until it removes nothing more."""
@@ -179,10 +180,10 @@ async def _answer(command: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def _guarded() -> AsyncIterator[None]:
-    """Turns every way in which a server can be away into a CacheStoreError, soon."""
+    """Turns every way in which a server can be away into a StorageError, soon."""
     try:
         async with asyncio.timeout(_LONGEST_WAIT_S):
             yield
     except (RedisError, OSError, TimeoutError) as error:
         # Not the message: it may hold the address with the password in it.
-        raise CacheStoreError(f"Redis cannot be used: {type(error).__name__}") from error
+        raise StorageError(f"Redis cannot be used: {type(error).__name__}") from error

@@ -14,8 +14,9 @@ import numpy as np
 
 from service.cache.entries import Entry, StoredResult, dump, parse
 from service.cache.sketches import sketch
-from service.cache.store import Additions, Bounds, CacheStore, CacheStoreError, Position, Summary
+from service.cache.store import Additions, Bounds, CacheStore, Position, Summary
 from service.imaging.perceptual_key import PerceptualKey
+from service.storage.errors import StorageError
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -85,7 +86,7 @@ class SqliteCache(CacheStore):
         emptied: it was a cache.
 
         Raises:
-            CacheStoreError: It cannot be opened, or is something else.
+            StorageError: It cannot be opened, or is something else.
         """
         # One thread owns the connection: the event loop never waits for the disk, and nobody for a lock of ours.
         thread = ThreadPoolExecutor(1, "cache-store")
@@ -93,7 +94,7 @@ class SqliteCache(CacheStore):
             connection = await asyncio.get_running_loop().run_in_executor(thread, _opened, file)
         except (OSError, sqlite3.Error) as error:
             thread.shutdown(wait=False)
-            raise CacheStoreError(f"{file} cannot be opened: {error}") from None
+            raise StorageError(f"{file} cannot be opened: {error}") from None
         return cls(connection, thread, bounds)
 
     async def find(self, direct: bytes, now: float) -> StoredResult | None:
@@ -207,15 +208,15 @@ class SqliteCache(CacheStore):
                 with self._connection:
                     return work(self._connection)
             except (sqlite3.Error, ValueError) as error:
-                raise CacheStoreError(f"the database failed: {error}") from error
+                raise StorageError(f"the database failed: {error}") from error
 
         try:
             async with asyncio.timeout(_LONGEST_WAIT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, run)
         except TimeoutError:
-            raise CacheStoreError("the database did not answer in time") from None
+            raise StorageError("the database did not answer in time") from None
         except RuntimeError:
-            raise CacheStoreError("the store is closed") from None
+            raise StorageError("the store is closed") from None
 
 
 def _opened(file: Path) -> sqlite3.Connection:

@@ -10,10 +10,6 @@ from service.cache.entries import Entry, StoredResult
 from service.imaging.perceptual_key import PerceptualKey
 
 
-class CacheStoreError(Exception):
-    """The store cannot be reached, or did not answer in time. Says nothing about the request at hand."""
-
-
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much is kept: bytes as ``Entry.size`` counts them, and entries."""
@@ -66,7 +62,7 @@ class Summary:
 class CacheStore(Protocol):
     """Keeps entries, their images with them, within its bounds: what was not used for longest goes first.
 
-    Times are Unix seconds. Every method raises CacheStoreError when it cannot, and none waits for long. Methods may be
+    Times are Unix seconds. Every method raises StorageError when it cannot, and none waits for long. Methods may be
     called from any number of tasks, and of processes.
     """
 

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 
-from service.cli.up import SAMPLE, started, wait_until_ready
+from service.cli.up import SAMPLE, running_pair, wait_until_ready
 from service.cli.vary import vary
 from service.config import Config, ConfigError, load
 
@@ -36,7 +36,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 async def _demo(config: Config, options: argparse.Namespace) -> int:
-    async with started(config, options.config) as pair:
+    async with running_pair(config, options.config) as pair:
         if not await wait_until_ready(config, pair):
             return 1
         options.target = str(config.listen.grpc)

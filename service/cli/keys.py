@@ -14,14 +14,15 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from service.cli.connection import CommandError
+from service.composition.governance import open_store
 from service.config import Config, ConfigError, load
 from service.config.access import VirtualKeySettings
 from service.config.units import parse_seconds
 from service.governance.budgets import Account, usd_text
 from service.governance.keys import Team, VirtualKey, accounts_of, digest, digest_text, new_secret, rates_of
 from service.governance.rates import Counts
-from service.governance.store import NameTakenError, Store, StoreError
-from service.governing import open_store
+from service.governance.store import NameTakenError, Store
+from service.storage.errors import StorageError
 
 _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(1h|1d|1w|1M)(:calendar)?")
 _RATE = re.compile(r"([0-9]{1,9})/([0-9]+[smhd])")
@@ -39,7 +40,7 @@ def keys(options: argparse.Namespace) -> int:
         return asyncio.run(_run(config, options))
     except (CommandError, SystemExit) as error:
         print(error, file=sys.stderr)
-    except StoreError as error:
+    except StorageError as error:
         print(f"The store cannot be used: {error}", file=sys.stderr)
     return 1
 

@@ -16,7 +16,7 @@ def serve(file: Path | None) -> int:
         return 2
     # What gRPC's core prints by itself is no JSON, and repeats what the service tells in its own words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from service import app
+    from service.composition import app
 
     app.serve(config)
     return 0

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from service.cli.envoy import render
+from service.concurrency.tasks import started
 from service.config import Config
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.jpg"
@@ -56,9 +57,9 @@ async def _up(config: Config, config_file: Path | None) -> int:
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    stopping = asyncio.create_task(stop.wait())
-    async with started(config, config_file) as pair:
-        ready = asyncio.create_task(wait_until_ready(config, pair))
+    stopping = started(stop.wait())
+    async with running_pair(config, config_file) as pair:
+        ready = started(wait_until_ready(config, pair))
         await asyncio.wait([ready, stopping], return_when=asyncio.FIRST_COMPLETED)
         if stopping.done():
             ready.cancel()
@@ -75,7 +76,7 @@ async def _up(config: Config, config_file: Path | None) -> int:
 
 
 @contextlib.asynccontextmanager
-async def started(config: Config, config_file: Path | None) -> AsyncIterator[Pair]:
+async def running_pair(config: Config, config_file: Path | None) -> AsyncIterator[Pair]:
     """Both processes; on leaving the block the service is stopped first, as Envoy passes on what it still finishes."""
     envoy_configuration = _write(config)
     arguments = ["--config", str(config_file)] if config_file else []
@@ -96,7 +97,7 @@ async def started(config: Config, config_file: Path | None) -> AsyncIterator[Pai
                 "error",
             )
         )
-        service, envoy = (asyncio.create_task(process.wait()) for process in processes)
+        service, envoy = (started(process.wait()) for process in processes)
         yield Pair(service, envoy)
     finally:
         for process in processes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from service.catalog import catalog
 from service.config.document import Document
 from service.config.models import EMBEDDED_PROVIDER, Config
 from service.config.problems import did_you_mean
-from service.providers import catalog
 
 
 def check_access(document: Document, config: Config) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from service.catalog import catalog as shipped_catalog
+from service.catalog.catalog import EMBEDDED_TRANSLATOR, ProviderEntry
 from service.config import explain
 from service.config.access_checks import check_access
 from service.config.document import MAX_BYTES, Document, read_document
@@ -18,8 +20,6 @@ from service.config.problems import ConfigError, Problem, did_you_mean
 from service.config.providers import ProviderSettings
 from service.config.routes import Resolver, unusable_targets
 from service.config.vendors import find
-from service.providers import catalog as shipped_catalog
-from service.providers.catalog import EMBEDDED_TRANSLATOR, ProviderEntry
 
 DEFAULT_FILE = Path("gateway.yaml")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BeforeValidator, Field, ValidationInfo, create_model, model_validator
 
+from service.catalog.profile import Price, Profile
 from service.config.fields import (
     Frozen,
     HeaderName,
@@ -21,7 +22,7 @@ from service.config.fields import (
     empty,
 )
 from service.core.values import Size
-from service.providers.base import Credential, Price, Profile
+from service.providers.base import Credential
 
 
 class KeySettings(Settings):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
+from service.catalog.catalog import ProviderEntry
 from service.config.models import EMBEDDED_PROVIDER, MOST_TARGETS, Alias, AliasTarget, Config, parse_target
 from service.config.problems import Path, did_you_mean
-from service.providers.catalog import ProviderEntry
 
 SHIPPED_ALIASES = ("dall-e-2",)
 """Names that stand for the default route: what clients of the retired original endpoint ask for."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.providers.catalog import Variables
+from service.catalog.catalog import Variables
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 
 class ErrorKind(Enum):
@@ -29,13 +30,15 @@ class ErrorKind(Enum):
     TIMEOUT = "timeout"
     BAD_RESPONSE = "bad_response"
     MODEL_GONE = "model_gone"
+    # The caller's own time ran out: no target has time left, and none is to blame.
+    DEADLINE_EXCEEDED = "deadline_exceeded"
     # Ours.
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 
 
 class GatewayError(Exception):
-    """A failure with everything a caller may be told about it.
+    """A failure with everything a caller may be told about it. Frozen: ``replaced`` makes a changed copy.
 
     Args:
         kind: Which row of the failure tables applies.
@@ -47,6 +50,14 @@ class GatewayError(Exception):
         may_have_run: Whether a provider may have done (and billed) the work in spite of the failure.
             True unless the failure proves otherwise, so that nothing paid for is repeated.
     """
+
+    kind: ErrorKind
+    message: str
+    code: str
+    param: str
+    retry_after_s: float | None
+    upstream_status: int | None
+    may_have_run: bool
 
     def __init__(
         self,
@@ -60,13 +71,25 @@ class GatewayError(Exception):
         may_have_run: bool = True,
     ) -> None:
         super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.code = code
-        self.param = param
-        self.retry_after_s = retry_after_s
-        self.upstream_status = upstream_status
-        self.may_have_run = may_have_run
+        self.__dict__.update(
+            kind=kind,
+            message=message,
+            code=code,
+            param=param,
+            retry_after_s=retry_after_s,
+            upstream_status=upstream_status,
+            may_have_run=may_have_run,
+        )
+
+    def replaced(self, **changes: Any) -> GatewayError:
+        """A copy with these arguments of the constructor changed, without the traceback and cause of this one."""
+        return GatewayError(**{**self.__dict__, **changes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Python itself sets __traceback__, __context__ and __notes__ on exceptions in flight.
+        if not name.startswith("__"):
+            raise AttributeError(f"GatewayError is frozen: {name} cannot be set; use replaced()")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"GatewayError({self.kind.name}, {self.message!r}, code={self.code!r}, param={self.param!r})"

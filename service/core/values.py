@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class ImageFormat(StrEnum):
@@ -134,11 +134,15 @@ class Usage:
         )
 
 
+SUCCESS: Final = "success"
+"""The outcome of an attempt that the provider answered with images."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One recorded try of one target with one key.
 
-    ``outcome`` is ``success`` or the value of an ErrorKind; ``key`` is the key's configured name, never the key.
+    ``outcome`` is SUCCESS or the value of an ErrorKind; ``key`` is the key's configured name, never the key.
     """
 
     provider: str

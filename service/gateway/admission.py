@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
+from service.catalog.pricing import estimated_usd
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.directory import Directory
+from service.gateway.events import Emit, LimitStanding
 from service.gateway.record import Record
 from service.governance.callers import Caller
 from service.governance.governor import Governor
-from service.governance.rates import Standing
-from service.providers.pricing import estimated_usd
 
 
 class Admission:
@@ -44,7 +44,7 @@ class Admission:
         targets: tuple[Target, ...],
         caller: Caller,
         record: Record,
-        told: Callable[[Standing], None],
+        emit: Emit,
     ) -> AsyncIterator[None]:
         """Around the work on a request: its estimated cost is reserved before and settled after.
 
@@ -59,7 +59,9 @@ class Admission:
             yield
             return
         estimate_usd = self._estimate(request, targets) if caller.accounts else 0.0
-        admission = await self._governor.admit(caller, images=request.n, estimate_usd=estimate_usd, told=told)
+        admission = await self._governor.admit(
+            caller, images=request.n, estimate_usd=estimate_usd, told=lambda standing: emit(LimitStanding(standing))
+        )
         cost_usd: float | None = None
         try:
             yield

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
-from service.gateway.backend import Backend
+from service.gateway.backends.base import Backend
 from service.governance.keys import VirtualKey
-from service.providers.base import Profile
 from service.routing.route import WeightedTarget, weighted_order
 
 _MOST_NAMES_LISTED = 40

@@ -1,85 +1,46 @@
-"""What happens while a request is served, and what it comes to."""
+"""The one channel that tells what happens while a request is served.
+
+Streams, response headers, log lines, metrics and traces listen here and nowhere else, so an event holds everything that
+an observer needs. Events of one request come in the order in which things happen; ``RequestEnded`` is the last one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from service.core.values import Attempt, ImageFormat, Size, Target, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedImage:
-    """One variation as it goes to the caller: ``data`` or ``url``, never both."""
-
-    index: int
-    size: Size
-    format: ImageFormat
-    data: bytes = field(default=b"", repr=False)
-    url: str = ""
-    revised_prompt: str = ""
+from service.core.calls import AttemptEnded
+from service.core.errors import GatewayError
+from service.core.values import Attempt, Target
+from service.gateway.outcome import FinishedImage, Outcome
+from service.governance.rates import Standing
 
 
 @dataclass(frozen=True, slots=True)
-class CacheReport:
-    """How the cache was used for a request.
+class LimitStanding:
+    """The caller has a request limit, and stands with it like this. Told also when the request is refused for it."""
+
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConsulted:
+    """The cache was looked into.
 
     Attributes:
-        threshold: The least similarity that counted as a semantic hit.
-        requested: The first target of the request's route.
-        hit: Whether the images come from the cache.
-        id: Of the entry that was served or written. Empty: none was.
+        target: The target that made the images that come next; None: it was a miss.
+        fallback_index: That target's index in the route.
         hit_type: ``direct`` or ``semantic``; empty for a miss.
-        similarity: Of the source to that of the entry, in [0, 1]; None for a miss.
-        used: The target that made the images that were served; None for a miss.
     """
 
-    threshold: float
-    requested: Target
-    hit: bool = False
-    id: str = ""
+    target: Target | None = None
+    fallback_index: int = 0
     hit_type: str = ""
-    similarity: float | None = None
-    used: Target | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything that can be told about a request that succeeded.
-
-    Attributes:
-        images: By ascending index; fewer than asked for only with a warning that says so.
-        model_requested: As the caller wrote it, or the default route's name.
-        target: The target that made the images; with several, the one that made the last.
-        fallback_index: That target's place in the route.
-        latency_ms: From the request's arrival to now.
-        cost_usd: None where unknown.
-        cache: How the cache was used; None: it had no part in it.
-    """
-
-    id: str
-    created: int
-    images: tuple[FinishedImage, ...]
-    model_requested: str
-    target: Target
-    deployment: str
-    fallback_index: int
-    attempts: tuple[Attempt, ...]
-    latency_ms: int
-    usage: Usage | None = None
-    cost_usd: float | None = None
-    quality: str = ""
-    background: str = ""
-    warnings: tuple[str, ...] = ()
-    cache: CacheReport | None = None
-    raw_request: Any = field(default=None, repr=False)
-    raw_response: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """A target is being tried."""
+    """A target is being tried, with as many attempts as its keys and retries allow."""
 
     target: Target
     fallback_index: int
@@ -87,7 +48,10 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """A target failed; ``next_target`` is tried now, None when there is none left."""
+    """A target failed; ``next_target`` is tried now, None when there is none left.
+
+    ``attempt`` is the one of its attempts that stands for the failure.
+    """
 
     attempt: Attempt
     reason: str
@@ -95,20 +59,29 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheConsulted:
-    """The cache was looked into. On a hit, ``target`` is who made the images that come next; None: it was a miss.
+class ImageCompleted:
+    """One image is there as the caller gets it; ``target`` made it, now or when it came into the cache."""
 
-    ``fallback_index`` is that target's place in the route.
+    image: FinishedImage
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """The request is over: with an outcome, with an error, or with neither where the caller went away.
+
+    ``seconds`` is the time since the request reached the gateway.
     """
 
-    target: Target | None = None
-    fallback_index: int = 0
+    seconds: float
+    outcome: Outcome | None = None
+    error: GatewayError | None = None
 
 
-VisibleEvent = AttemptStarted | AttemptFailed | FinishedImage
-"""What streams tell."""
+VisibleEvent = AttemptStarted | AttemptFailed | ImageCompleted
+"""An event that streams pass on to the caller."""
 
-Event = VisibleEvent | CacheConsulted
+Event = VisibleEvent | AttemptEnded | CacheConsulted | LimitStanding | RequestEnded
 Emit = Callable[[Event], None]
 """Takes an event as it happens. Must not block or raise."""
 

@@ -8,22 +8,23 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from service.cache.entries import CachedImage, CachedResult
+from service.cache.cache import Hit
+from service.cache.entries import CachedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.admission import Admission
-from service.gateway.attempt import Source, TargetRunner
-from service.gateway.cache_terms import NO_WISHES, CacheWishes
-from service.gateway.caching import Caching
+from service.gateway.cache_step.step import Caching
+from service.gateway.cache_step.terms import NO_DIRECTIVES, CacheDirectives
+from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, CacheConsulted, Emit, Outcome, ignore
-from service.gateway.finishing import Finisher
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, ignore
+from service.gateway.outcome import Outcome
 from service.gateway.record import Record
+from service.gateway.source import Source
+from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller
-from service.governance.rates import Standing
 from service.imaging.inspect import ImageLimits, inspect
 from service.routing.route import Route, RoutePolicy, Try
-from service.routing.rules import DEADLINE_EXCEEDED
 
 # Seconds between the end of the backends' time and the end of the request's.
 _CLOSING_S = 0.05
@@ -32,15 +33,14 @@ FetchImage = Callable[[str], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What surrounds a request.
+class RequestContext:
+    """The circumstances of a request.
 
     Attributes:
         deadline: The event loop's time at which the caller stops waiting.
         base_url: Where the caller reached us, for links to results.
         direct_key: The caller's own key for the primary provider. Empty: none.
-        caller: Who is calling, with what that one may do.
-        told: Is told how the caller stands with a request limit, where there is one.
+        caller: The caller, with everything that this caller may do.
         cache: What the request says about the cache.
     """
 
@@ -48,8 +48,7 @@ class Surroundings:
     base_url: str
     direct_key: str = field(default="", repr=False)
     caller: Caller = ANYBODY
-    told: Callable[[Standing], None] = lambda _: None
-    cache: CacheWishes = NO_WISHES
+    cache: CacheDirectives = NO_DIRECTIVES
 
 
 class Gateway:
@@ -83,63 +82,75 @@ class Gateway:
         self._admission = admission or Admission(directory)
         self._caching = caching
 
-    async def create(self, request: VariationRequest, surroundings: Surroundings, emit: Emit = ignore) -> Outcome:
+    async def create(self, request: VariationRequest, context: RequestContext, emit: Emit = ignore) -> Outcome:
         """Makes the variations that ``request`` asks for, and ends by the deadline whatever a backend does.
 
         Args:
             emit: Takes what happens, as it happens; each image is emitted as soon as it is there.
 
         Raises:
-            GatewayError: Nothing could be made; TIMEOUT ``deadline_exceeded``, listing what was tried, when the time
+            GatewayError: Nothing could be made; DEADLINE_EXCEEDED, listing what was tried, when the time
                 ran out. What there is when only some of the images could be made is returned with a warning.
         """
         started = time.monotonic()
-        targets = self._admission.route(request, surroundings.caller)
+        outcome: Outcome | None = None
+        failure: GatewayError | None = None
+        try:
+            outcome = await self._create(request, context, emit, started)
+            return outcome
+        except GatewayError as error:
+            failure = error
+            raise
+        finally:
+            emit(RequestEnded(time.monotonic() - started, outcome, failure))
+
+    async def _create(self, request: VariationRequest, context: RequestContext, emit: Emit, started: float) -> Outcome:
+        targets = self._admission.route(request, context.caller)
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
-        finish = self._finisher.bound_to(request, surroundings.base_url, encoded)
+        finish = self._finisher.bound_to(request, context.base_url, encoded)
         record = Record(request, finish, emit, encoded)
-        async with self._admission.admitted(request, targets, surroundings.caller, record, surroundings.told):
-            await self._fill(targets, record, surroundings, emit)
+        async with self._admission.admitted(request, targets, context.caller, record, emit):
+            await self._fill(targets, record, context, emit)
         assert record.made_by is not None, "no error means that every image was made"
         return self._outcome(request, record, record.made_by, started)
 
-    async def _fill(self, targets: tuple[Target, ...], record: Record, surroundings: Surroundings, emit: Emit) -> None:
+    async def _fill(self, targets: tuple[Target, ...], record: Record, context: RequestContext, emit: Emit) -> None:
         """Makes what can be made before the deadline; GatewayError when that is nothing, a warning when not all."""
         try:
-            async with asyncio.timeout_at(surroundings.deadline) as patience:
-                error = await self._make(targets, record, surroundings, emit)
+            async with asyncio.timeout_at(context.deadline) as patience:
+                error = await self._make(targets, record, context, emit)
         except TimeoutError:
             if not patience.expired():
                 raise
             record.ran_out_of_time()
-            error = GatewayError(ErrorKind.TIMEOUT, "The request's time ran out.", code=DEADLINE_EXCEEDED)
+            error = GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The request's time ran out.")
             _tell_failure(record, error, None, emit)
         if error is not None:
-            record.cut_short = error.code == DEADLINE_EXCEEDED
+            record.cut_short = error.kind is ErrorKind.DEADLINE_EXCEEDED
             error = _explained(error, record)
             if record.made_by is None:
                 raise error
             record.warn(f"Only {len(record.images)} of {record.request.n} images could be made: {error.message}")
 
     async def _make(
-        self, targets: tuple[Target, ...], record: Record, surroundings: Surroundings, emit: Emit
+        self, targets: tuple[Target, ...], record: Record, context: RequestContext, emit: Emit
     ) -> GatewayError | None:
         """Finds or makes the images; returns why some are missing, None when none are."""
         request = record.request
         data = request.image or await self._fetch(request.image_url)
         source = Source(data, inspect(data, limits=self._limits))
         if self._caching is None:
-            return await self._walk(targets, source, record, surroundings, emit)
+            return await self._walk(targets, source, record, context, emit)
         names = (request.model or self._directory.default_route, *request.fallbacks)
-        async with self._caching.turn(request, data, names, targets, surroundings.caller, surroundings.cache) as turn:
+        async with self._caching.turn(request, data, names, targets, context.caller, context.cache) as turn:
             if turn is None:
-                return await self._walk(targets, source, record, surroundings, emit)
+                return await self._walk(targets, source, record, context, emit)
             record.cache = turn.report
             if turn.hit is not None:
-                await self._serve(turn.hit.result, targets, record, surroundings, emit)
+                await self._serve(turn.hit, targets, record, context, emit)
                 return None
             emit(CacheConsulted())
-            error = await self._walk(targets, source, record, surroundings, emit)
+            error = await self._walk(targets, source, record, context, emit)
             if error is None:
                 turn.made(record)
                 record.cache = turn.report
@@ -149,34 +160,35 @@ class Gateway:
 
     async def _serve(
         self,
-        result: CachedResult,
+        hit: Hit,
         targets: tuple[Target, ...],
         record: Record,
-        surroundings: Surroundings,
+        context: RequestContext,
         emit: Emit,
     ) -> None:
         """Hands out an earlier result once more."""
-        # It is one of them: which targets there are is part of what a result is found by.
+        result = hit.result
+        # The target is in the route: the cache key contains the route's targets.
         place = targets.index(result.target)
-        emit(CacheConsulted(result.target, place))
+        emit(CacheConsulted(result.target, place, hit.hit_type.value))
         record.served(result, place)
         for index, cached in enumerate(result.images):
-            image = await self._finisher.delivered(index, cached, record.request, surroundings.base_url)
-            record.serve(index, image)
+            image = await self._finisher.delivered(index, cached, record.request, context.base_url)
+            record.serve(index, image, result.target)
 
     async def _walk(
         self,
         targets: tuple[Target, ...],
         source: Source,
         record: Record,
-        surroundings: Surroundings,
+        context: RequestContext,
         emit: Emit,
     ) -> GatewayError | None:
         """Tries the targets until every image is there; returns why some are missing, None when none are."""
         request = record.request
         # The caller's own key is for the provider they named: it never reaches another's host.
-        direct_key = surroundings.direct_key if self._directory.names_provider(request.model) else ""
-        deadline = _for_backends(surroundings.deadline)
+        direct_key = context.direct_key if self._directory.names_provider(request.model) else ""
+        deadline = _for_backends(context.deadline)
         route = Route(targets, self._policy)
         step = route.next()
         while isinstance(step, Try):
@@ -189,7 +201,7 @@ class Gateway:
                 record,
                 deadline=deadline,
                 direct_key=direct_key if step.index == 0 else "",
-                key_names=surroundings.caller.key_names(target.provider),
+                key_names=context.caller.key_names(target.provider),
             )
             if error is None:
                 return None
@@ -237,9 +249,7 @@ def _for_backends(deadline: float) -> float:
 
 def _explained(error: GatewayError, record: Record) -> GatewayError:
     """The error, or, where time ran out, one that lists what the time was spent on."""
-    if error.code != DEADLINE_EXCEEDED:
+    if error.kind is not ErrorKind.DEADLINE_EXCEEDED:
         return error
     spent = f"Tried: {record.tried()}." if record.attempts else "No provider had been asked yet."
-    return GatewayError(
-        ErrorKind.TIMEOUT, f"The time allowed for this request ran out. {spent}", code=DEADLINE_EXCEEDED
-    )
+    return GatewayError(ErrorKind.DEADLINE_EXCEEDED, f"The time allowed for this request ran out. {spent}")

@@ -1,4 +1,4 @@
-"""What is known of a request while it is being served: its images so far, attempts, usage, cost and warnings."""
+"""The state of a request while it is being served: its images so far, attempts, usage, cost and warnings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from service.cache.entries import CachedImage, CachedResult
+from service.core.calls import AttemptEnded, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Target, Usage, VariationRequest
-from service.gateway.backend import CallReport
-from service.gateway.events import AttemptFailed, CacheReport, Emit, FinishedImage
-from service.providers.base import ProducedImage
+from service.gateway.backends.base import CallReport
+from service.gateway.events import AttemptFailed, Emit, ImageCompleted
+from service.gateway.outcome import CacheReport, FinishedImage
 
 Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
 """From an image as produced, and its index in the request, to the image as the caller gets it."""
@@ -84,13 +85,14 @@ class Record:
         """Finishes an image and keeps it under its index."""
         image = await self._finish(index, produced)
         self.images[index] = image
+        assert self._current is not None, "a target is at work"
         self.made_by = self._current
-        self._emit(image)
+        self._emit(ImageCompleted(image, self._current[1]))
 
-    def serve(self, index: int, image: FinishedImage) -> None:
-        """Takes an image that needs not be made."""
+    def serve(self, index: int, image: FinishedImage, target: Target) -> None:
+        """Takes an image that ``target`` made for an earlier request."""
         self.images[index] = image
-        self._emit(image)
+        self._emit(ImageCompleted(image, target))
 
     def served(self, result: CachedResult, place: int) -> None:
         """Notes that all images are those of an earlier result, so that nothing was spent on them.
@@ -126,25 +128,25 @@ class Record:
         for warning in result.warnings:
             self.warn(warning)
 
+    def ended(self, attempt: Attempt, cost_usd: float | None = None) -> None:
+        """Notes an attempt that is over."""
+        self.attempts.append(attempt)
+        self._emit(AttemptEnded(attempt, cost_usd))
+
     def failed_before_calling(self, target: Target, error: GatewayError) -> None:
         """Notes a target that was given up without a call: not installed, no key, cannot express the request."""
-        self.attempts.append(Attempt(target.provider, target.model, "", 0, error.kind.value))
-
-    def was_useless(self, attempt: Attempt, error: GatewayError) -> None:
-        """Notes that an attempt which the provider answered well came to nothing: no image of it could be used."""
-        place = self.attempts.index(attempt)
-        self.attempts[place] = dataclasses.replace(attempt, outcome=error.kind.value)
+        self.ended(Attempt(target.provider, target.model, "", 0, error.kind.value))
 
     def ran_out_of_time(self) -> None:
         """Notes that the current target's attempts which were stopped were stopped because time ran out."""
-        stopped, late = ErrorKind.CANCELLED.value, ErrorKind.TIMEOUT.value
+        stopped, late = ErrorKind.CANCELLED.value, ErrorKind.DEADLINE_EXCEEDED.value
         own = self.attempts[self._attempts_before :]
         self.attempts[self._attempts_before :] = [
             dataclasses.replace(attempt, outcome=late) if attempt.outcome == stopped else attempt for attempt in own
         ]
         if not own and self._current is not None:
             _, target = self._current
-            self.attempts.append(Attempt(target.provider, target.model, "", self._elapsed_ms(), late))
+            self.ended(Attempt(target.provider, target.model, "", self._elapsed_ms(), late))
 
     def failure(self, error: GatewayError, next_target: Target | None) -> AttemptFailed | None:
         """The event that tells of the current target's failure; None where no target has been begun with."""

@@ -10,7 +10,8 @@ from datetime import UTC
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.keys import KEY_PREFIX, Team, Token, VirtualKey, digest, same
-from service.governance.store import Store, StoreError
+from service.governance.store import Store
+from service.storage.errors import StorageError
 
 # A key that is made or disabled takes effect on every replica within this time.
 REMEMBERED_S = 5.0
@@ -112,7 +113,7 @@ class Authenticator:
             return remembered.key
         try:
             key = await self._store.find_key(hashed)
-        except StoreError:
+        except StorageError:
             # Nobody is let in because we cannot look; but whom we knew stays known.
             if remembered is not None and remembered.key is not None:
                 return remembered.key
@@ -133,7 +134,7 @@ class Authenticator:
         if now >= self._store_asked_until:
             try:
                 self._store_has_keys = await self._store.has_keys()
-            except StoreError:
+            except StorageError:
                 raise _cannot_tell() from None
             self._store_asked_until = now + REMEMBERED_S
         return self._store_has_keys

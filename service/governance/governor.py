@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 import uuid
@@ -11,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from service.concurrency.tasks import Background
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.budgets import Account, exceeded, to_nanos
 from service.governance.callers import Caller
 from service.governance.rates import Counts, RateAccount, Standing, limited, tightest
-from service.governance.store import Charge, Reservation, Store, StoreError
+from service.governance.store import Charge, Reservation, Store
+from service.storage.errors import StorageError
 
 log = logging.getLogger("service.governance")
 
@@ -51,7 +52,7 @@ class Governor:
         self._store = store
         self._on_failure = on_failure
         self._now = now
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling = Background("settlement of a reservation")
         self._leaving = asyncio.Event()
 
     async def admit(
@@ -72,7 +73,7 @@ class Governor:
         try:
             standing = await self._count(caller.rates, images, told)
             reservation = await self._reserve(caller.accounts, to_nanos(estimate_usd))
-        except StoreError as error:
+        except StorageError as error:
             log.error("store", extra={"fields": {"error": str(error), "then": self._on_failure.value}})
             if self._on_failure is OnStoreFailure.ALLOW:
                 return Admission()
@@ -109,21 +110,14 @@ class Governor:
                     newest = await self._store.usage(account, 1)
                     left_s = newest.since + account.rate.window_s - self._now() if newest.count else 0.0
                     standings.append(Standing(account.rate.amount, account.rate.amount - used.count, max(0.0, left_s)))
-        except StoreError:
+        except StorageError:
             return None
         return tightest(standings)
 
     async def aclose(self) -> None:
         """Gives settlements that wait for the store a last chance."""
         self._leaving.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVING_WAIT_S):
-                while self._settling:
-                    await asyncio.wait(self._settling)
-        left = tuple(self._settling)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await self._settling.aclose(_LEAVING_WAIT_S)
 
     async def _count(
         self, accounts: tuple[RateAccount, ...], images: int, told: Callable[[Standing], None]
@@ -176,7 +170,7 @@ class Governor:
         reservation = Reservation(uuid.uuid4().hex, nanos, now, charges)
         try:
             refused = await self._store.reserve(reservation)
-        except (StoreError, asyncio.CancelledError):
+        except (StorageError, asyncio.CancelledError):
             # It may have been made all the same. Nothing was bought with it.
             self._settle(reservation, 0)
             raise
@@ -187,9 +181,7 @@ class Governor:
     def _settle(self, reservation: Reservation, nanos: int) -> asyncio.Future[None]:
         """Begins to settle. The future is done once that has been tried; trying again goes on without anybody."""
         tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._settle_until_done(reservation, nanos, tried))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._settling.start(self._settle_until_done(reservation, nanos, tried))
         return tried
 
     async def _settle_until_done(self, reservation: Reservation, nanos: int, tried: asyncio.Future[None]) -> None:
@@ -199,7 +191,7 @@ class Governor:
                 try:
                     await self._store.settle(reservation, nanos)
                     return
-                except StoreError as error:
+                except StorageError as error:
                     log.error("settle", extra={"fields": {"reservation": reservation.id, "error": str(error)}})
                     if self._leaving.is_set():
                         return

@@ -21,7 +21,8 @@ from redis.exceptions import RedisError
 from service.governance import records
 from service.governance.keys import VirtualKey, digest_text
 from service.governance.rates import RateAccount
-from service.governance.store import NameTakenError, Refused, Reservation, Store, StoreError, Usage
+from service.governance.store import NameTakenError, Refused, Reservation, Store, Usage
+from service.storage.errors import StorageError
 
 _PREFIX = "image-variations"
 _MOST_CONNECTIONS = 64
@@ -187,7 +188,7 @@ class RedisStore(Store):
             return True
 
     async def aclose(self) -> None:
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(StorageError):
             async with _guarded():
                 await self._redis.aclose()
 
@@ -212,7 +213,7 @@ def _parsed(record: str, *, disabled: bool) -> VirtualKey:
     try:
         return records.parse(record, enabled=not disabled)
     except ValueError as error:
-        raise StoreError(f"a key's record cannot be read: {error}") from None
+        raise StorageError(f"a key's record cannot be read: {error}") from None
 
 
 async def _answer(command: Any) -> Any:
@@ -222,10 +223,10 @@ async def _answer(command: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def _guarded() -> AsyncIterator[None]:
-    """Turns every way in which a server can be away into a StoreError, soon."""
+    """Turns every way in which a server can be away into a StorageError, soon."""
     try:
         async with asyncio.timeout(_LONGEST_WAIT_S):
             yield
     except (RedisError, OSError, TimeoutError) as error:
         # Not the message: it may hold the address with the password in it.
-        raise StoreError(f"Redis cannot be used: {type(error).__name__}") from error
+        raise StorageError(f"Redis cannot be used: {type(error).__name__}") from error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from limits.aio.storage import MovingWindowSupport, Storage
 
-from service.governance.sqlite_worker import SqliteWorker
+from service.storage.sqlite import SqliteWorker
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS hits (

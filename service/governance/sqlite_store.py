@@ -15,8 +15,9 @@ from service.governance.keys import VirtualKey, digest_text
 from service.governance.rates import RateAccount
 from service.governance.sqlite_rates import SCHEMA as RATES_SCHEMA
 from service.governance.sqlite_rates import SqliteRates
-from service.governance.sqlite_worker import SqliteWorker
-from service.governance.store import NameTakenError, Refused, Reservation, Store, StoreError, Usage
+from service.governance.store import NameTakenError, Refused, Reservation, Store, Usage
+from service.storage.errors import StorageError
+from service.storage.sqlite import SqliteWorker
 
 _SCHEMA = (
     """
@@ -56,7 +57,7 @@ class SqliteStore(Store):
         """Opens the file, makes it where there is none, and forgets reservations that nobody will settle any more.
 
         Raises:
-            StoreError: It cannot be opened, or is something else.
+            StorageError: It cannot be opened, or is something else.
         """
         worker = await asyncio.to_thread(SqliteWorker, file, _SCHEMA)
         abandoned = time.time() - _ABANDONED_AFTER_S
@@ -136,7 +137,7 @@ class SqliteStore(Store):
         try:
             return tuple(records.parse(record, enabled=bool(enabled)) for record, enabled in rows)
         except ValueError as error:
-            raise StoreError(f"a key's record cannot be read: {error}") from None
+            raise StorageError(f"a key's record cannot be read: {error}") from None
 
 
 def _spent(connection: sqlite3.Connection, account: str, first_slice: int) -> Mapping[int, int]:

@@ -11,10 +11,6 @@ from service.governance.keys import VirtualKey
 from service.governance.rates import RateAccount
 
 
-class StoreError(Exception):
-    """The store cannot be reached, or did not answer in time. Says nothing about the request at hand."""
-
-
 class NameTakenError(Exception):
     """There is a key of this name already."""
 
@@ -88,7 +84,7 @@ class Usage:
 
 
 class Store(Protocol):
-    """Remembers keys, spending and rates. Every method raises StoreError when it cannot, and none waits for long.
+    """Remembers keys, spending and rates. Every method raises StorageError when it cannot, and none waits for long.
 
     Methods may be called from any number of tasks, and of processes.
     """

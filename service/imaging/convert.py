@@ -6,13 +6,13 @@ import math
 
 from PIL import Image
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
 from service.imaging.decode import decode
 from service.imaging.encode import encode
 from service.imaging.inspect import ImageFacts, ImageLimits, inspect, picture_only
 from service.imaging.resize import crop_square, resize, resize_cover, size_within
-from service.providers.base import Profile
 
 _PLAIN_MODES = frozenset(("L", "P", "RGB", "RGBA"))
 # First without visible loss, then with some, before the picture is made smaller.

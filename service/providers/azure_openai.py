@@ -7,18 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from urllib.parse import urlencode
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import GatewayError
 from service.providers import openai_shape, wire
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
 _DEFAULT_API_VERSION = "2025-04-01-preview"
 

@@ -11,20 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.providers import stability_shape, wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
 
 # Model id without the geography in front (``us.``) and the version behind (``-v1:0``).
@@ -111,7 +103,7 @@ class BedrockStability:
             kind = ErrorKind.MODEL_GONE
         failure = wire.status_error(response, said, kind=kind)
         if exception == "ModelErrorException":
-            failure.may_have_run = True  # 424, but the model did begin.
+            return failure.replaced(may_have_run=True)  # 424, but the model did begin.
         return failure
 
 

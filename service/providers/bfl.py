@@ -10,21 +10,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
 _REFUSALS = ("Request Moderated", "Content Moderated")
 _FAILURES = ("Error", "Failed")

@@ -13,20 +13,12 @@ from collections.abc import Generator, Mapping
 from datetime import datetime
 from typing import Any
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
 _POLICY_VIOLATION = "content_policy_violation"
 
@@ -80,7 +72,7 @@ class FalImages:
         failure = wire.status_error(response, said, kind=kind)
         if failure.kind is ErrorKind.UNAVAILABLE and error_type:
             # fal bills no request that ends in a 5xx of its own; one without a type may come from a proxy.
-            failure.may_have_run = False
+            return failure.replaced(may_have_run=False)
         return failure
 
 

@@ -11,23 +11,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, Purpose, SignableRequest
 
 _SEEDS = 2**31  # The vendor's go up to 2**31 - 1, ours to 2**32 - 1.
 

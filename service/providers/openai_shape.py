@@ -7,19 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Usage
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpResponse,
-    ProducedImage,
-    ProviderCall,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import FormBody, FormFile, HttpResponse
 
 JSON_HEADERS: Mapping[str, str] = {"accept": "application/json"}
 

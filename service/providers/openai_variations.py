@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import GatewayError
 from service.providers import openai_shape, wire
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    Exchange,
-    FormBody,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import FormBody, HttpRequest, HttpResponse, SignableRequest
 
 
 class OpenAIVariations:

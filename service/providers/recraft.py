@@ -10,23 +10,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Size
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
 
 # One API unit; a thousand are a dollar.
 _CREDIT_USD = 0.001

@@ -11,21 +11,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
 _RATIOS = ("1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "3:4", "4:3", "9:16", "9:21")
 

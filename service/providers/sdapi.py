@@ -10,20 +10,12 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import GatewayError
 from service.providers import openai_shape, wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
 LOADED_CHECKPOINT = "default"
 """The model name that leaves the server's checkpoint as it is; any other name has it load that one."""

@@ -9,21 +9,12 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.providers import stability_shape, wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    Exchange,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
 
 # Model name -> path below /stable-image and operation. The sd3.5 models share one path and name themselves.
@@ -79,7 +70,7 @@ class StabilityImages:
             kind = ErrorKind.CONTENT_REJECTED  # It comes with 403, which would otherwise put the blame on the key.
         failure = wire.status_error(response, said or (name if isinstance(name, str) else ""), kind=kind)
         if failure.kind is ErrorKind.RATE_LIMITED and failure.retry_after_s is None:
-            failure.retry_after_s = _timed_out_for(said)
+            return failure.replaced(retry_after_s=_timed_out_for(said))
         return failure
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from service.core.calls import ProviderCall
 from service.core.values import Size
 from service.providers import wire
-from service.providers.base import ProviderCall
 
 ASPECT_RATIOS = ("1:1", "2:3", "3:2", "4:5", "5:4", "9:16", "16:9", "9:21", "21:9")
 

@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 import pybase64
 
+from service.core.calls import ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Size
-from service.providers.base import HttpResponse, JsonBody, ProducedImage
+from service.providers.http import HttpResponse, JsonBody
 
 _LONGEST_EXCERPT = 300
 _LONGEST_READ = 10_000

@@ -7,18 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.providers import openai_shape, wire
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint, Exchange
+from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
 _USD_PER_TICK = 1e-10
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
-from service.routing.rules import DEADLINE_EXCEEDED, RULES
+from service.routing.rules import RULES
 
 
 class CircuitState(StrEnum):
@@ -123,7 +123,7 @@ class Breakers:
     def failed(self, target: Target, error: GatewayError, now: float) -> None:
         """Failures that do not count against the target (a refused request, an impatient caller) only end a probe."""
         circuit = self._circuits.get(target, _HEALTHY)
-        counts = RULES[error.kind].breaker_counts and error.code != DEADLINE_EXCEEDED
+        counts = RULES[error.kind].breaker_counts
         self._remember(target, circuit.failed(now, self._policy) if counts else circuit.undecided())
 
     def states(self, now: float) -> Mapping[Target, CircuitState]:

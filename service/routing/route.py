@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
-from service.routing.rules import DEADLINE_EXCEEDED, RULES
+from service.routing.rules import RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Route:
     def _goes_on_after(self, error: GatewayError) -> bool:
         if error.kind is ErrorKind.CONTENT_REJECTED:
             return self.policy.next_after_content_rejected
-        return RULES[error.kind].next_target and error.code != DEADLINE_EXCEEDED
+        return RULES[error.kind].next_target
 
 
 def weighted_order(targets: Sequence[WeightedTarget], draw: Callable[[], float]) -> tuple[Target, ...]:

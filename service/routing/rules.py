@@ -22,10 +22,6 @@ class RetrySame(Enum):
     AFTER_BACKOFF = "after_backoff"
 
 
-DEADLINE_EXCEEDED = "deadline_exceeded"
-"""Code of a TIMEOUT that the caller's own deadline brought about: no target has time left, and none is to blame."""
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One row of the failure table.
@@ -67,6 +63,8 @@ RULES: Mapping[ErrorKind, Rule] = MappingProxyType(
         ErrorKind.TIMEOUT: Rule(retry_poll=True, next_target=True, breaker_counts=True),
         ErrorKind.BAD_RESPONSE: Rule(retry_poll=True, next_target=True, breaker_counts=True),
         ErrorKind.MODEL_GONE: Rule(next_target=True),
+        # The caller's time ran out: a further target has none left, and the last one is not to blame.
+        ErrorKind.DEADLINE_EXCEEDED: _FINAL,
         # Nobody waits for an answer any more.
         ErrorKind.CANCELLED: _FINAL,
         ErrorKind.INTERNAL: _FINAL,

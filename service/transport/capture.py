@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from service.providers.base import Credential, FormBody, HttpResponse, JsonBody
+from service.providers.base import Credential
+from service.providers.http import FormBody, HttpResponse, JsonBody
 
 _LONGEST_TEXT = 10_000
 _DEEPEST = 40

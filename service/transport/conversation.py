@@ -9,23 +9,17 @@ from typing import Any
 
 import httpx
 
+from service.catalog.profile import Profile
+from service.core.calls import AttemptEnded, CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    Purpose,
-)
-from service.routing.rules import DEADLINE_EXCEEDED, RULES, RetrySame
+from service.core.values import SUCCESS, Attempt
+from service.providers.base import Credential, Exchange
+from service.providers.http import HttpRequest, HttpResponse, Purpose
+from service.routing.rules import RULES, RetrySame
 from service.transport.capture import captured_request, captured_response
 from service.transport.clock import Clock
-from service.transport.exchange import Record, Upstream
-from service.transport.messages import require_trusted, send, signed_request
+from service.transport.send import require_trusted, send, signed_request
+from service.transport.upstream import Emit, Upstream
 
 # Timers may end a moment early; a key must not be at rest any more when its rest has been waited for.
 _TIMER_SLACK_S = 0.002
@@ -47,7 +41,7 @@ class Conversation:
         call: ProviderCall,
         profile: Profile,
         deadline: float,
-        record: Record,
+        emit: Emit,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -56,7 +50,7 @@ class Conversation:
         self._call = call
         self._profile = profile
         self._deadline = deadline
-        self._record = record
+        self._emit = emit
         self.credential: Credential | None = None
         self.stop: HttpRequest | None = None
         self._has_key = False
@@ -76,15 +70,15 @@ class Conversation:
         try:
             yield
         except GatewayError as error:
-            self._record(self._failed_attempt(error))
+            self._emit(AttemptEnded(self._failed_attempt(error)))
             raise
         except asyncio.CancelledError:
-            self._record(self._attempt(ErrorKind.CANCELLED.value))
+            self._emit(AttemptEnded(self._attempt(ErrorKind.CANCELLED.value)))
             raise
         except Exception as bug:
-            self._record(self._attempt(ErrorKind.INTERNAL.value))
+            self._emit(AttemptEnded(self._attempt(ErrorKind.INTERNAL.value)))
             raise GatewayError(ErrorKind.INTERNAL, "The call to the provider failed unexpectedly.") from bug
-        self._record(self._attempt("success", self._status))
+        self._emit(AttemptEnded(self._attempt(SUCCESS, self._status)))
 
     async def result(self) -> CallResult:
         """Converses until the provider has made the images.
@@ -182,7 +176,7 @@ class Conversation:
         wait = self._wait_before_retry(error, delay)
         if wait is None:
             raise error
-        self._record(failed)
+        self._emit(AttemptEnded(failed))
         if wait > 0:
             await self._clock.sleep(wait)
         self._attempt_began, self._status = self._clock.now(), None
@@ -249,7 +243,7 @@ class Conversation:
         may_have_run = may_have_run or self._accepted
         if by_deadline:
             message = "The request's time ran out before the provider answered."
-            return GatewayError(ErrorKind.TIMEOUT, message, code=DEADLINE_EXCEEDED, may_have_run=may_have_run)
+            return GatewayError(ErrorKind.DEADLINE_EXCEEDED, message, may_have_run=may_have_run)
         return GatewayError(ErrorKind.TIMEOUT, "The provider did not answer in time.", may_have_run=may_have_run)
 
     def _failed_attempt(self, error: GatewayError) -> Attempt:

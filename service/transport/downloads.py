@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from service.concurrency.tasks import started
+from service.core.calls import CallResult, ImageProduced, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
-from service.providers.base import CallResult, ProducedImage
 from service.routing.backoff import Backoff
-from service.routing.rules import DEADLINE_EXCEEDED
 from service.transport.clock import Clock
-from service.transport.exchange import Emit, Fetch
+from service.transport.upstream import Emit, Fetch
 
 
 async def downloaded(
@@ -29,16 +29,16 @@ async def downloaded(
         if not image.data:
             data = await _fetched(image.url, fetch, clock, deadline, backoff, max_retries)
             image = replace(image, data=data, url="")
-        emit(position, image)
+        emit(ImageProduced(position, image))
         return image
 
     if not result.images:
         raise GatewayError(ErrorKind.BAD_RESPONSE, "The provider's answer holds no image.")
     if all(image.data for image in result.images):
         for position, image in enumerate(result.images):
-            emit(position, image)
+            emit(ImageProduced(position, image))
         return result
-    tasks = [asyncio.ensure_future(complete(position, image)) for position, image in enumerate(result.images)]
+    tasks = [started(complete(position, image)) for position, image in enumerate(result.images)]
     try:
         await asyncio.wait(tasks)
     finally:
@@ -74,4 +74,4 @@ async def _fetched(url: str, fetch: Fetch, clock: Clock, deadline: float, backof
 
 
 def _out_of_time() -> GatewayError:
-    return GatewayError(ErrorKind.TIMEOUT, "The time ran out while results were downloaded.", code=DEADLINE_EXCEEDED)
+    return GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The time ran out while results were downloaded.")

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from service.core.errors import ErrorKind, GatewayError
-from service.providers.base import FormBody, JsonBody
+from service.providers.http import FormBody, JsonBody
 
 MOST_BYTES_JOINED = 500_000
 """Up to here one piece is quicker to send than several, and holds nobody up."""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import httpx
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import Background
+from service.core.calls import ProviderCall
 from service.core.errors import GatewayError
-from service.providers.base import Credential, HttpRequest, ProducedImage, Profile, ProviderCall
+from service.providers.base import Credential
+from service.providers.http import HttpRequest
 from service.transport.clock import SYSTEM_CLOCK, Clock
 from service.transport.conversation import Conversation
 from service.transport.downloads import downloaded
-from service.transport.exchange import Emit, Fetch, Outcome, Record, Upstream
-from service.transport.messages import send, signed_request
+from service.transport.send import send, signed_request
+from service.transport.upstream import CallOutcome, Emit, Fetch, Upstream
 
 _LONGEST_CANCEL_ANSWER = 1_000_000
-
-
-def _ignore(_position: int, _image: ProducedImage) -> None:
-    pass
 
 
 class Executor:
@@ -33,7 +31,7 @@ class Executor:
         self._client = client
         self._fetch = fetch
         self._clock = clock
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._cancelling = Background("cancellation of abandoned work at a provider")
 
     async def run(
         self,
@@ -42,10 +40,9 @@ class Executor:
         profile: Profile,
         *,
         deadline: float,
-        record: Record,
-        emit: Emit = _ignore,
+        emit: Emit,
         raw: bool = False,
-    ) -> Outcome:
+    ) -> CallOutcome:
         """Makes the images of one call.
 
         Nothing that may have been paid for is repeated: work is started again only where the failure proves that
@@ -56,15 +53,15 @@ class Executor:
 
         Args:
             deadline: The instant of the clock at which the caller stops waiting. No wait outlasts it.
-            record: Takes every attempt. When this raises a GatewayError, the last one recorded has its kind.
-            emit: Takes each image as soon as it is there.
+            emit: Takes each image as soon as it is there, and every attempt as it ends. When this raises a
+                GatewayError, the last attempt has its kind.
             raw: Whether to capture what was sent and received.
 
         Raises:
-            GatewayError: The call failed; images emitted before stay valid. A TIMEOUT with the code
-                ``deadline_exceeded`` is the caller's deadline, not the provider's fault.
+            GatewayError: The call failed; images emitted before stay valid. DEADLINE_EXCEEDED is
+                the caller's deadline, not the provider's fault.
         """
-        conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, record)
+        conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, emit)
         try:
             with conversation.recorded():
                 result = await conversation.result()
@@ -79,19 +76,13 @@ class Executor:
                 )
         finally:
             if conversation.stop is not None:
-                self._stop(conversation.stop, conversation.credential, upstream)
+                self._cancelling.start(self._send_cancel(conversation.stop, conversation.credential, upstream))
         raw_request, raw_response = conversation.captured() if raw else (None, None)
-        return Outcome(result, raw_request, raw_response)
+        return CallOutcome(result, raw_request, raw_response)
 
     async def aclose(self) -> None:
         """Waits for the requests that stop abandoned work; each has its own time limit."""
-        while self._cancelling:
-            await asyncio.wait(self._cancelling)
-
-    def _stop(self, request: HttpRequest, credential: Credential | None, upstream: Upstream) -> None:
-        task = asyncio.create_task(self._send_cancel(request, credential, upstream))
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
+        await self._cancelling.settled()
 
     async def _send_cancel(self, request: HttpRequest, credential: Credential | None, upstream: Upstream) -> None:
         """Best effort: there is nobody left to tell when it fails."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from provider_case import BASE_URL, ProviderCase
 
-from service.providers import catalog
-from service.providers.base import Endpoint, Profile, Translator
+from service.catalog import catalog
+from service.catalog.profile import Profile
+from service.providers.base import Endpoint, Translator
 from service.providers.registry import TRANSLATORS
 
 _CASES = Path(__file__).parents[1] / "support" / "provider_cases"

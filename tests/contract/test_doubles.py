@@ -15,7 +15,7 @@ from live_exchange import LiveExchange, call_for, open_exchange
 from PIL import Image
 
 from service.core.errors import ErrorKind, GatewayError
-from service.transport.exchange import ExchangeSettings, Outcome
+from service.transport.upstream import ExchangeSettings, Outcome
 from tests.doubles.app import all_doubles
 from tests.doubles.server import DoublesServer
 

@@ -16,20 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provider_case import BASE_URL, SECRET, SOURCE, ProviderCase
 
+from service.catalog import catalog
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import catalog, wire
-from service.providers.base import (
-    Endpoint,
-    FormBody,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-    Translator,
-)
+from service.providers import wire
+from service.providers.base import Endpoint, Translator
+from service.providers.http import FormBody, HttpRequest, HttpResponse, JsonBody, Purpose, SignableRequest
 from service.providers.registry import TRANSLATORS
 
 A_CALL = ProviderCall("", SOURCE, prompt="Vary it.")

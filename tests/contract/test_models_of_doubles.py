@@ -15,9 +15,9 @@ from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from live_exchange import LiveExchange, open_exchange, photo
 from PIL import Image
 
+from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.providers.base import ProviderCall
 from tests.doubles import bedrock
 from tests.doubles.server import DoublesServer
 

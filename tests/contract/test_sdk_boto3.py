@@ -16,10 +16,13 @@ from provider_case import RESULTS_BASE64, SOURCE
 from recording_server import RecordedRequest, RecordingServer
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat
 from service.providers import wire
-from service.providers.base import Credential, Endpoint, Profile, ProviderCall, SignableRequest
+from service.providers.base import Credential, Endpoint
 from service.providers.bedrock import BedrockStability
+from service.providers.http import SignableRequest
 from service.transport.encoding import encode_body
 from tests.doubles.sigv4 import parse_authorization
 

@@ -14,9 +14,9 @@ import pytest
 from doubles_server import doubles, doubles_process  # noqa: F401  # fixtures
 from live_exchange import LiveExchange, open_exchange, photo
 
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat, Size
 from service.providers import wire
-from service.providers.base import ProviderCall
 from tests.doubles.framework import Recorded
 from tests.doubles.server import DoublesServer
 

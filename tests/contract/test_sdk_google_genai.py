@@ -16,9 +16,12 @@ from provider_case import RESULTS, SOURCE
 from recording_server import RecordedRequest, RecordingServer
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat, Size
-from service.providers.base import Credential, Endpoint, Profile, ProviderCall, SignableRequest, Translator
+from service.providers.base import Credential, Endpoint, Translator
 from service.providers.gemini import GeminiImages, VertexImages
+from service.providers.http import SignableRequest
 from service.transport.encoding import encode_body
 
 ANSWER = answers("gemini")["success"]

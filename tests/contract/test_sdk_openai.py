@@ -12,9 +12,12 @@ from exchange_driver import drive
 from provider_case import CREDENTIAL, SECRET, SOURCE, answer
 from recording_server import RecordedRequest, RecordingServer, form_parts
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat, Size
 from service.providers.azure_openai import AzureOpenAI
-from service.providers.base import Endpoint, Profile, ProviderCall, SignableRequest, Translator
+from service.providers.base import Endpoint, Translator
+from service.providers.http import SignableRequest
 from service.providers.openai_edits import OpenAIEdits
 from service.providers.openai_variations import OpenAIVariations
 from service.transport.encoding import encode_body

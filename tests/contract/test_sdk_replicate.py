@@ -14,9 +14,9 @@ from live_exchange import LiveExchange, open_exchange, photo
 from replicate.client import Client
 from replicate.exceptions import ReplicateError
 
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat, Size
 from service.providers import wire
-from service.providers.base import ProviderCall
 from tests.doubles.framework import Recorded
 from tests.doubles.server import DoublesServer
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from running_gateway import RunningGateway, running_gateway
 
+from service.concurrency.tasks import started
 from tests.doubles.framework import Call, Operation, Reply, VendorDouble, key_in_header
 from tests.doubles.server import DoublesServer
 
@@ -49,7 +50,7 @@ async def test_health_answers_while_ten_variations_are_being_made(gateway: Runni
         grpc.aio.insecure_channel(gateway.grpc) as channel,
     ):
         files, data = {"image": ("photo.jpg", photo)}, {"n": "10", "size": "1024x1024"}
-        work = asyncio.create_task(client.post(VARIATIONS, files=files, data=data))
+        work = started(client.post(VARIATIONS, files=files, data=data))
         health = health_pb2_grpc.HealthStub(channel)
         answered = 0
         begun = time.monotonic()

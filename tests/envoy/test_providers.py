@@ -14,7 +14,7 @@ from gateway_of_doubles import Caller, assert_no_secret, attempts, gateway_of_do
 from PIL import Image
 from running_gateway import RunningGateway
 
-from service.providers import catalog
+from service.catalog import catalog
 from tests.doubles.server import DoublesServer
 
 

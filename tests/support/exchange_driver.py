@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.providers.base import CallResult, Exchange, HttpRequest, HttpResponse
+from service.core.calls import CallResult
+from service.providers.base import Exchange
+from service.providers.http import HttpRequest, HttpResponse
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from service.catalog.profile import Profile
+from service.concurrency.pools import ImagingPool
+from service.core.calls import AttemptEnded, CallResult, ImageProduced, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, Usage
-from service.gateway.attempt import TargetRunner
-from service.gateway.backend import CallContext, CallReport
+from service.gateway.backends.base import Backend, CallContext, CallReport
+from service.gateway.delivery.finishing import Finisher
+from service.gateway.delivery.links import Links
 from service.gateway.directory import Alias, Directory, Provider
-from service.gateway.finishing import Finisher, ImagingPool
-from service.gateway.gateway import FetchImage, Gateway, Surroundings
-from service.gateway.links import Links
+from service.gateway.gateway import FetchImage, Gateway, RequestContext
+from service.gateway.target_runner import TargetRunner
 from service.imaging.inspect import ImageLimits
 from service.imaging.signing import LinkSigner
 from service.imaging.store import LocalImageStore
-from service.providers.base import CallResult, ProducedImage, Profile, ProviderCall
 from service.routing.route import RoutePolicy
 
 LIMITS = ImageLimits()
@@ -47,7 +49,7 @@ def pixel(data: bytes) -> tuple[int, ...]:
 
 
 def recorded(call: ProviderCall, context: CallContext, outcome: str = "success", status: int | None = None) -> None:
-    context.record(Attempt("fake", call.model, "main", 5, outcome, status))
+    context.emit(AttemptEnded(Attempt("fake", call.model, "main", 5, outcome, status)))
 
 
 def makes(*images: bytes, cost_usd: float | None = None, usage: Usage | None = None) -> Behaviour:
@@ -56,7 +58,7 @@ def makes(*images: bytes, cost_usd: float | None = None, usage: Usage | None = N
     async def behave(call: ProviderCall, context: CallContext) -> CallReport:
         produced = tuple(ProducedImage(data=data) for data in images or [png()] * call.n)
         for position, image in enumerate(produced):
-            context.emit(position, image)
+            context.emit(ImageProduced(position, image))
             # Real backends are on the network between two images.
             await asyncio.sleep(0)
         recorded(call, context)
@@ -72,7 +74,7 @@ def fails(
 
     async def behave(call: ProviderCall, context: CallContext) -> CallReport:
         for position, data in enumerate(after):
-            context.emit(position, ProducedImage(data=data))
+            context.emit(ImageProduced(position, ProducedImage(data=data)))
         if record:
             recorded(call, context, kind.value)
         raise GatewayError(kind, message)
@@ -90,7 +92,7 @@ class Hangs:
 
     async def __call__(self, call: ProviderCall, context: CallContext) -> CallReport:
         for position, data in enumerate(self.after):
-            context.emit(position, ProducedImage(data=data))
+            context.emit(ImageProduced(position, ProducedImage(data=data)))
         self.begun.set()
         try:
             await asyncio.Event().wait()
@@ -136,7 +138,7 @@ class FakeBackend:
 
 def provider(
     name: str,
-    backend: FakeBackend,
+    backend: Backend,
     profile: Profile | None = None,
     *,
     concurrency: int | None = None,
@@ -185,5 +187,5 @@ def make_gateway(
     )
 
 
-def surroundings(seconds: float = 30.0, direct_key: str = "") -> Surroundings:
-    return Surroundings(asyncio.get_running_loop().time() + seconds, BASE_URL, direct_key)
+def request_context(seconds: float = 30.0, direct_key: str = "") -> RequestContext:
+    return RequestContext(asyncio.get_running_loop().time() + seconds, BASE_URL, direct_key)

@@ -9,18 +9,22 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from heard import Heard
 from PIL import Image
 
+from service.catalog import catalog
+from service.catalog.profile import PromptRule
+from service.concurrency.tasks import started
+from service.core.calls import ProviderCall
 from service.core.values import Attempt, EncodedImage, ImageFormat, Size
-from service.providers import catalog
-from service.providers.base import Credential, Endpoint, PromptRule, ProviderCall
+from service.providers.base import Credential, Endpoint
 from service.providers.registry import TRANSLATORS
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings, Outcome, Upstream
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.upstream import CallOutcome, ExchangeSettings, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
 
@@ -56,13 +60,17 @@ class LiveExchange:
 
     Attributes:
         waits: Every wait, in seconds, that it would have made.
-        attempts: Every attempt it recorded.
+        heard: Everything that it told.
     """
 
     server: DoublesServer
     executor: Executor
     waits: list[float] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    heard: Heard = field(default_factory=Heard)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.heard.attempts
 
     async def make(
         self,
@@ -72,7 +80,7 @@ class LiveExchange:
         keys: int = 1,
         settings: ExchangeSettings | None = None,
         options: Mapping[str, str] | None = None,
-    ) -> Outcome:
+    ) -> CallOutcome:
         """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``."""
         double = self.server.state.doubles[vendor]
         entry = catalog.load()[double.provider or double.name]
@@ -90,12 +98,12 @@ class LiveExchange:
         )
         deadline = asyncio.get_running_loop().time() + 120
         profile = catalog.profile(entry, call.model)
-        return await self.executor.run(upstream, call, profile, deadline=deadline, record=self.attempts.append)
+        return await self.executor.run(upstream, call, profile, deadline=deadline, emit=self.heard)
 
     async def cancelled(self, vendor: str, call: ProviderCall, *, options: Mapping[str, str] | None = None) -> None:
         """Starts a call whose first poll is never answered, and gives it up while it waits for that."""
         self.server.state.fail(vendor, "hang", on="poll")
-        making = asyncio.create_task(self.make(vendor, call, options=options))
+        making = started(self.make(vendor, call, options=options))
         while not any(request.method == "GET" for request in self.server.state.requests(vendor)):  # noqa: ASYNC110
             # The log belongs to the server's thread, which has no event of ours to set.
             await asyncio.sleep(0.01)

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.core.calls import ProviderCall
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import Credential, HttpResponse, ProviderCall
+from service.providers.base import Credential
+from service.providers.http import HttpResponse
 
 BASE_URL = "https://provider.test/base"
 """Where every case's endpoint is, so that a translator with a wired-in host is found out."""

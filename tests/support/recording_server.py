@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-from service.providers.base import HttpResponse
+from service.providers.http import HttpResponse
 
 
 @dataclass(frozen=True, slots=True)

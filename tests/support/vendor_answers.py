@@ -13,7 +13,7 @@ from typing import Any
 
 from provider_case import RESULTS_BASE64
 
-from service.providers.base import HttpResponse
+from service.providers.http import HttpResponse
 
 _FIXTURES = Path(__file__).parent.parent / "fixtures"
 

@@ -22,7 +22,8 @@ class Hidden:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Hidden)
-import redis.asyncio, service.__main__, service.app, service.cli.demo, service.cli.keys, service.engine.analysis, uvloop
+import redis.asyncio, uvloop
+import service.__main__, service.composition.app, service.cli.demo, service.cli.keys, service.engine.analysis
 from service import engine
 if engine.availability():
     raise SystemExit(engine.availability())

@@ -7,8 +7,9 @@ from dataclasses import replace
 from provider_case import SECRET, SOURCE, ProviderCase
 from vendor_answers import answers
 
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat
-from service.providers.base import Credential, ProviderCall
+from service.providers.base import Credential
 
 _ANSWERS = answers("bedrock")
 

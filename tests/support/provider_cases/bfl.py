@@ -5,8 +5,8 @@ from __future__ import annotations
 from provider_case import SECRET, SOURCE, ProviderCase
 from vendor_answers import answers
 
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat, Size
-from service.providers.base import ProviderCall
 
 _ANSWERS = answers("bfl")
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from provider_case import SECRET, SOURCE, ProviderCase
 from vendor_answers import answers
 
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat, Size
-from service.providers.base import ProviderCall
 
 _ANSWERS = answers("fal")
 _QUEUE = (_ANSWERS["queued"], _ANSWERS["in_queue"], _ANSWERS["in_progress"], _ANSWERS["completed"])

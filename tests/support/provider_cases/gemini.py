@@ -8,8 +8,9 @@ from pathlib import Path
 from provider_case import SECRET, SOURCE, ProviderCase
 from vendor_answers import answers
 
+from service.core.calls import ProviderCall
 from service.core.values import Size
-from service.providers.base import HttpResponse, ProviderCall
+from service.providers.http import HttpResponse
 
 _ANSWERS = answers("gemini")
 _FIXTURES = Path(__file__).parents[2] / "fixtures" / "gemini"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from provider_case import SECRET, SOURCE, ProviderCase
 from vendor_answers import answers
 
+from service.core.calls import ProviderCall
 from service.core.values import Size
-from service.providers.base import Credential, ProviderCall
+from service.providers.base import Credential
 
 _ANSWERS = answers("sdapi")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from provider_case import SECRET, SOURCE, ProviderCase
 from vendor_answers import answers
 
-from service.providers.base import ProviderCall
+from service.core.calls import ProviderCall
 
 _ANSWERS = answers("xai")
 

@@ -18,17 +18,15 @@ from imagevariations.v1 import (
     model_service_pb2,
 )
 
-from service.api.calls import Calls, CallSettings, access_log
-from service.api.servicers import (
-    ImageFileServicer,
-    ImageVariationFormServicer,
-    ImageVariationServicer,
-    ModelServicer,
-    Variations,
-)
+from service.api.calls import Calls, CallSettings
+from service.api.image_file_servicer import ImageFileServicer
+from service.api.log_line import access_log
+from service.api.model_servicer import ModelServicer
 from service.api.unread import add_servicer
+from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
+from service.api.variations import Variations
+from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
-from service.gateway.finishing import ImagingPool
 from service.governance.callers import Caller, CallerKind
 from service.governance.rates import Standing
 

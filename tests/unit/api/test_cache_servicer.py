@@ -18,10 +18,10 @@ from service.api.unread import add_servicer
 from service.cache.cache import ResultCache
 from service.cache.sqlite_cache import SqliteCache
 from service.cache.store import Bounds
-from service.gateway.cache_terms import CacheSettings
-from service.gateway.caching import Caching
-from service.gateway.fingerprints import Fingerprints
-from service.gateway.finishing import ImagingPool
+from service.concurrency.pools import ImagingPool
+from service.gateway.cache_step.fingerprints import Fingerprints
+from service.gateway.cache_step.step import Caching
+from service.gateway.cache_step.terms import CacheSettings
 
 UNKNOWN = "0" * 32
 

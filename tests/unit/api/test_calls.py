@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from service.api.calls import Call, Calls, CallSettings, hashed
+from service.api.call import Call
+from service.api.calls import Calls, CallSettings
+from service.api.log_line import hashed
 
 SETTINGS = CallSettings(longest_s=60.0, base_url="http://127.0.0.1:8080")
 

@@ -21,11 +21,12 @@ from service.api.convert import (
     response_message,
 )
 from service.api.validation import Fields
+from service.catalog.profile import Price, Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, ImageFormat, Size, Target, Usage
 from service.gateway.directory import Alias
-from service.gateway.events import AttemptFailed, AttemptStarted, FinishedImage, Outcome
-from service.providers.base import Price, Profile
+from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted
+from service.gateway.outcome import FinishedImage, Outcome
 from service.routing.route import WeightedTarget
 
 LINKED = FinishedImage(0, Size(64, 48), ImageFormat.PNG, url="http://gateway.test/x", revised_prompt="a cat")
@@ -169,7 +170,7 @@ class TestEvents:
         started = event_message(AttemptStarted(Target("fal", "x"), 0))
         failed = event_message(AttemptFailed(attempt, "Slow down.", Target("openai", "y")))
         last = event_message(AttemptFailed(attempt, "Slow down.", None))
-        image = event_message(INLINE)
+        image = event_message(ImageCompleted(INLINE, Target("fal", "x")))
         assert [each.type for each in (started, failed, image, completed_message(OUTCOME))] == [
             "image_variation.attempt_started",
             "image_variation.attempt_failed",

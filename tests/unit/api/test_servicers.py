@@ -24,8 +24,8 @@ from imagevariations.v1 import (
     model_service_pb2_grpc,
 )
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.providers.base import Profile
 
 Serving = Callable[..., AbstractAsyncContextManager[grpc.aio.Channel]]
 Lines = list[dict[str, Any]]
@@ -185,14 +185,14 @@ class TestDeadlines:
                 stub(channel).CreateImageVariation(asked(), metadata=(*THROUGH_ENVOY, ("x-request-timeout-ms", "300")))
             )
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert error.details() == "The time allowed for this request ran out. Tried: a/m (timeout)."
+        assert error.details() == "The time allowed for this request ran out. Tried: a/m (deadline_exceeded)."
         assert headers_of(error.trailing_metadata())["x-provider"] == "a"
         assert hangs.stopped.is_set()
 
     async def test_of_a_grpc_client_is_met_in_time_to_say_why(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend(Hangs())))) as channel:
             error = await failure_of(stub(channel).CreateImageVariation(asked(), timeout=0.8))
-        assert "Tried: a/m (timeout)" in (error.details() or "")
+        assert "Tried: a/m (deadline_exceeded)" in (error.details() or "")
 
     async def test_images_made_in_time_are_returned(self, serving: Serving) -> None:
         async with serving(directory(provider("a", FakeBackend(Hangs(after=[png()]))))) as channel:
@@ -355,6 +355,7 @@ class TestLogLines:
             "model_used": "m",
             "fallback_index": 0,
             "images": 1,
+            "attempts": [{"target": "fake/m", "outcome": "success", "milliseconds": 5, "key": "main"}],
             "outcome": "success",
         }
         for private in ("sk-theirs", "alice", "secret wish"):

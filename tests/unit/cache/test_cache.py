@@ -14,8 +14,9 @@ from service.cache import cache as cache_module
 from service.cache.cache import HitType, Lookup, Query, ResultCache
 from service.cache.entries import Entry
 from service.cache.keys import bucket_digest, direct_digest
-from service.cache.store import CacheStore, CacheStoreError
+from service.cache.store import CacheStore
 from service.imaging.perceptual_key import PerceptualKey, hamming, layout_distance
+from service.storage.errors import StorageError
 
 OpenStore = Callable[..., Coroutine[Any, Any, CacheStore]]
 MakeEntry = Callable[..., Entry]
@@ -325,7 +326,7 @@ class TestStoreAway:
         self, cache: ResultCache, make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def fail(*_: object) -> None:
-            raise CacheStoreError("away")
+            raise StorageError("away")
 
         entry = make_entry()
         await cache.keep(entry)
@@ -337,10 +338,10 @@ class TestStoreAway:
 
     async def test_deleting_says_that_it_failed(self, cache: ResultCache, monkeypatch: pytest.MonkeyPatch) -> None:
         async def fail(*_: object) -> None:
-            raise CacheStoreError("away")
+            raise StorageError("away")
 
         monkeypatch.setattr(cache._store, "delete", fail)
-        with pytest.raises(CacheStoreError):
+        with pytest.raises(StorageError):
             await cache.delete("0" * 32, "alice")
 
 

@@ -16,7 +16,8 @@ from service.cache.entries import Entry
 from service.cache.redis_cache import RedisCache
 from service.cache.sketches import SKETCH, sketch
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import START, Bounds, CacheStore, CacheStoreError, Position
+from service.cache.store import START, Bounds, CacheStore, Position
+from service.storage.errors import StorageError
 
 OpenStore = Callable[..., Coroutine[Any, Any, CacheStore]]
 MakeEntry = Callable[..., Entry]
@@ -242,7 +243,7 @@ class TestFailing:
         await store.put(entry, 0.0)
         own_redis_server.freeze()
         begun = time.monotonic()
-        with pytest.raises(CacheStoreError):
+        with pytest.raises(StorageError):
             await store.find(entry.direct, 1.0)
         assert time.monotonic() - begun < 10
         own_redis_server.thaw()
@@ -251,20 +252,20 @@ class TestFailing:
 
     async def test_no_address_is_told(self) -> None:
         store = RedisCache("redis://:hunter2@127.0.0.1:1/0", Bounds(1, 1))
-        with pytest.raises(CacheStoreError) as caught:
+        with pytest.raises(StorageError) as caught:
             await store.additions(START)
         assert "hunter2" not in str(caught.value)
         await store.aclose()
 
     async def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "cache").write_bytes(b"something else" * 100)
-        with pytest.raises(CacheStoreError, match="cannot be opened"):
+        with pytest.raises(StorageError, match="cannot be opened"):
             await SqliteCache.open(tmp_path / "cache", Bounds(1, 1))
 
     async def test_a_closed_store_fails_like_one_that_is_away(self, tmp_path: Path) -> None:
         store = await SqliteCache.open(tmp_path / "cache", Bounds(1, 1))
         await store.aclose()
-        with pytest.raises(CacheStoreError):
+        with pytest.raises(StorageError):
             await store.count()
 
 

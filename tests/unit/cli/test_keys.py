@@ -10,9 +10,9 @@ import pytest
 from redis_server import RedisServer, redis_process, redis_server  # noqa: F401
 
 from service.cli import main
+from service.composition.governance import open_store
 from service.config import load
 from service.governance.keys import VirtualKey, digest
-from service.governing import open_store
 
 Run = Callable[..., tuple[int, list[str], str]]
 

@@ -45,7 +45,7 @@ def test_a_wrong_configuration_is_told_and_nothing_is_started(
 
 def test_serve_hands_the_configuration_to_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Config] = []
-    monkeypatch.setattr("service.app.serve", served.append)
+    monkeypatch.setattr("service.composition.app.serve", served.append)
     file = tmp_path / "gateway.yaml"
     file.write_text("allow_raw: true")
     assert main(["serve", "--config", str(file)]) == 0

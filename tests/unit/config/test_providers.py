@@ -6,11 +6,11 @@ from datetime import date
 
 import pytest
 
+from service.catalog import catalog
+from service.catalog.profile import Price, Profile, PromptRule
 from service.config import Config, ProfileOverrides
 from service.config.providers import PriceOverrides
 from service.core.values import Size
-from service.providers import catalog
-from service.providers.base import Price, Profile, PromptRule
 
 Load = Callable[..., Config]
 Problems = Callable[..., list[str]]

@@ -33,7 +33,7 @@ def test_its_configuration_is_understood(tmp_path: Path) -> None:
 
 
 def test_its_types_are_in_the_catalog() -> None:
-    catalog = yaml.safe_load((REPOSITORY / "service" / "providers" / "catalog.yaml").read_text())
+    catalog = yaml.safe_load((REPOSITORY / "service" / "catalog" / "catalog.yaml").read_text())
     types = re.findall(r"^\| `([\w-]+)` \|", GUIDE, re.MULTILINE)
     assert len(types) >= 6
     assert set(types) <= set(catalog)
@@ -49,6 +49,7 @@ def copy(tmp_path: Path) -> Path:
         "tests/fixtures",
         "tests/doubles",
         "tests/unit/providers",
+        "tests/unit/catalog",
     ):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
@@ -60,7 +61,7 @@ def copy(tmp_path: Path) -> Path:
     for path in ("service/providers/plain_json.py", "tests/support/provider_cases/plain.py"):
         written(path, block("python", f"# {path}"))
     written("tests/fixtures/plain/answers.json", block("json", "{"))
-    with (tmp_path / "service/providers/catalog.yaml").open("a", encoding="utf-8") as catalog:
+    with (tmp_path / "service/catalog/catalog.yaml").open("a", encoding="utf-8") as catalog:
         catalog.write("\n" + block("yaml", "# catalog.yaml"))
     registry = (tmp_path / "service/providers/registry.py").read_text(encoding="utf-8")
     row = '        "recraft": RecraftVariations(),\n'
@@ -82,7 +83,7 @@ def run(directory: Path, *command: str) -> str:
 
 def test_its_new_format_passes_what_every_provider_passes(copy: Path) -> None:
     # The copy's own sources come first on the path, before those that are installed.
-    suite = ("tests/contract/test_every_provider.py", "tests/unit/providers/test_catalog.py")
+    suite = ("tests/contract/test_every_provider.py", "tests/unit/catalog/test_catalog.py")
     said = run(
         copy, "pytest", "-q", "-p", "no:cacheprovider", *suite, "-k", "plain or every_translator or every_provider_is"
     )

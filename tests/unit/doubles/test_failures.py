@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from service.providers import wire
-from service.providers.base import HttpResponse
+from service.providers.http import HttpResponse
 from tests.doubles.framework import Call, Failure, Hint, Operation, Purpose, Reply, VendorDouble, key_in_header
 from tests.doubles.images import make_variation, make_variations
 from tests.doubles.server import DoublesServer

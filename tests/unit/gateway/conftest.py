@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from fake_backends import STANDARD_POLICY, make_gateway, nothing_to_fetch
 
+from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
-from service.gateway.finishing import ImagingPool
 from service.gateway.gateway import FetchImage, Gateway
 from service.routing.route import RoutePolicy
 

@@ -21,24 +21,27 @@ from fake_backends import (
     nothing_to_fetch,
     png,
     provider,
-    surroundings,
+    request_context,
 )
 
+from service.catalog.profile import Price, Profile
+from service.concurrency.pools import ImagingPool
+from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ResponseFormat, Size, Target, VariationRequest
 from service.gateway.admission import Admission
-from service.gateway.attempt import TargetRunner
+from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Alias, Provider
-from service.gateway.finishing import Finisher, ImagingPool
-from service.gateway.gateway import Gateway, Surroundings
+from service.gateway.events import Event, LimitStanding
+from service.gateway.gateway import Gateway, RequestContext
+from service.gateway.target_runner import TargetRunner
 from service.governance.budgets import Account, Budget
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.governor import Governor, OnStoreFailure
 from service.governance.keys import VirtualKey, digest
-from service.governance.rates import Counts, Rate, Standing
+from service.governance.rates import Counts, Rate
 from service.governance.sqlite_store import SqliteStore
 from service.governance.windows import Span, Window
-from service.providers.base import Price, Profile
 from service.routing.route import RoutePolicy, WeightedTarget
 
 _CENT = 10_000_000
@@ -55,9 +58,9 @@ def holder(**grants: Any) -> Caller:
     return Caller(CallerKind.VIRTUAL_KEY, "alice", VirtualKey("alice", digest("x"), **grants))
 
 
-def seen(caller: Caller, seconds: float = 30.0, told: Callable[[Standing], None] = lambda _: None) -> Surroundings:
-    plain = surroundings(seconds, caller.direct_key)
-    return Surroundings(plain.deadline, plain.base_url, plain.direct_key, caller, told)
+def seen(caller: Caller, seconds: float = 30.0) -> RequestContext:
+    plain = request_context(seconds, caller.direct_key)
+    return RequestContext(plain.deadline, plain.base_url, plain.direct_key, caller)
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ def gateway_of(pool: ImagingPool, governor: Governor, tmp_path: Path) -> Callabl
     return make
 
 
-async def refusal(gateway: Gateway, asked: VariationRequest, around: Surroundings) -> GatewayError:
+async def refusal(gateway: Gateway, asked: VariationRequest, around: RequestContext) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
         await gateway.create(asked, around)
     return caught.value
@@ -200,7 +203,7 @@ class TestMoney:
     ) -> None:
         hangs = Hangs()
         gateway = gateway_of(provider("a", FakeBackend(hangs), PRICED))
-        task = asyncio.create_task(gateway.create(request(n=3), seen(self.CALLER)))
+        task = started(gateway.create(request(n=3), seen(self.CALLER)))
         await hangs.begun.wait()
         assert await spent(store) == 12 * _CENT
         task.cancel()
@@ -218,7 +221,7 @@ class TestMoney:
     ) -> None:
         gateway = gateway_of(provider("a", FakeBackend(Hangs()), profile))
         error = await refusal(gateway, request(), seen(self.CALLER, seconds=0.2))
-        assert error.kind is ErrorKind.TIMEOUT
+        assert error.kind is ErrorKind.DEADLINE_EXCEEDED
         assert await spent(store) == cents * _CENT
 
     async def test_of_the_images_that_nobody_waited_for_may_be_billed_too(
@@ -275,13 +278,16 @@ class TestMoney:
 
 class TestRates:
     async def test_are_counted_and_told_before_the_answer(self, gateway_of: Callable[..., Gateway]) -> None:
-        backend, told = FakeBackend(), []
+        backend = FakeBackend()
+        events: list[Event] = []
         gateway = gateway_of(provider("a", backend))
         caller = holder(rates=(Rate(Counts.REQUESTS, 1, 60),))
-        await gateway.create(request(), seen(caller, told=told.append))
-        error = await refusal(gateway, request(), seen(caller, told=told.append))
-        assert error.kind is ErrorKind.RATE_LIMITED
-        assert [standing.remaining for standing in told] == [1, 0, 0, 0]
+        await gateway.create(request(), seen(caller), events.append)
+        with pytest.raises(GatewayError) as caught:
+            await gateway.create(request(), seen(caller), events.append)
+        assert caught.value.kind is ErrorKind.RATE_LIMITED
+        told = [event.standing.remaining for event in events if isinstance(event, LimitStanding)]
+        assert told == [1, 0, 0, 0]
         assert len(backend.calls) == 1
 
     async def test_of_images_count_images(self, gateway_of: Callable[..., Gateway]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from fake_backends import FakeBackend, directory, provider
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
 from service.gateway.directory import Alias, Directory, Provider
-from service.providers.base import Profile
 from service.routing.route import WeightedTarget
 
 OPENAI = Provider("openai", FakeBackend(), {"gpt-image-2": Profile(), "shared": Profile()})

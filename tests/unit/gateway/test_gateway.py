@@ -16,15 +16,17 @@ from fake_backends import (
     pixel,
     png,
     provider,
-    surroundings,
+    request_context,
 )
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import started
+from service.core.calls import AttemptEnded
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, ResponseFormat, Size, Target, Usage, VariationRequest
 from service.gateway.directory import Alias
-from service.gateway.events import AttemptFailed, AttemptStarted, Event, FinishedImage
+from service.gateway.events import AttemptFailed, AttemptStarted, Event, ImageCompleted, RequestEnded
 from service.gateway.gateway import Gateway
-from service.providers.base import Profile
 from service.routing.route import RoutePolicy, WeightedTarget
 
 RED, GREEN, BLUE = png(colour=(255, 0, 0)), png(colour=(0, 255, 0)), png(colour=(0, 0, 255))
@@ -46,7 +48,7 @@ class TestOneTarget:
         backend = FakeBackend(makes(png(100, 80), cost_usd=0.04, usage=Usage(input_tokens=3, total_tokens=3)))
         asked = request(size=Size(256, 256), output_format=ImageFormat.JPEG)
 
-        made = await gateway_over(directory(provider("a", backend))).create(asked, surroundings())
+        made = await gateway_over(directory(provider("a", backend))).create(asked, request_context())
 
         (image,) = made.images
         assert (image.size, image.format, image.url) == (Size(256, 256), ImageFormat.JPEG, "")
@@ -58,7 +60,7 @@ class TestOneTarget:
 
     async def test_hands_out_links_by_default(self, gateway_over: MakeGateway) -> None:
         made = await gateway_over(directory(provider("a", FakeBackend()))).create(
-            VariationRequest(image=png()), surroundings()
+            VariationRequest(image=png()), request_context()
         )
         assert made.images[0].url.startswith(f"{BASE_URL}/v1/images/files/")
         assert made.images[0].data == b""
@@ -71,34 +73,34 @@ class TestOneTarget:
             return png()
 
         gateway = gateway_over(directory(provider("a", FakeBackend())), fetch=fetch)
-        await gateway.create(request(image=b"", image_url="https://example.org/cat.png"), surroundings())
+        await gateway.create(request(image=b"", image_url="https://example.org/cat.png"), request_context())
         assert asked_for == ["https://example.org/cat.png"]
 
     async def test_calls_nobody_for_something_that_is_no_image(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend()
         with pytest.raises(GatewayError) as caught:
-            await gateway_over(directory(provider("a", backend))).create(request(image=NOT_AN_IMAGE), surroundings())
+            await gateway_over(directory(provider("a", backend))).create(request(image=NOT_AN_IMAGE), request_context())
         assert caught.value.code == "invalid_image"
         assert backend.calls == []
 
     async def test_ignores_images_beyond_those_asked_for(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(makes(RED, GREEN, BLUE))
-        made = await gateway_over(directory(provider("a", backend))).create(request(n=2), surroundings())
+        made = await gateway_over(directory(provider("a", backend))).create(request(n=2), request_context())
         assert [pixel(image.data) for image in made.images] == [(255, 0, 0), (0, 255, 0)]
 
     async def test_tells_what_happens_in_order(self, gateway_over: MakeGateway) -> None:
         events: list[Event] = []
         backend = FakeBackend(makes(RED))
-        await gateway_over(directory(provider("a", backend))).create(request(), surroundings(), events.append)
+        await gateway_over(directory(provider("a", backend))).create(request(), request_context(), events.append)
         assert isinstance(events[0], AttemptStarted)
-        assert isinstance(events[1], FinishedImage)
-        assert len(events) == 2
+        assert isinstance(events[1], ImageCompleted)
+        assert [type(event) for event in events[2:]] == [AttemptEnded, RequestEnded]
 
     async def test_shows_the_raw_exchange_only_where_the_operator_allows_it(self, gateway_over: MakeGateway) -> None:
         shown, hidden = FakeBackend(), FakeBackend()
         for backend, allow_raw in ((shown, True), (hidden, False)):
             names = directory(provider("a", backend, allow_raw=allow_raw))
-            await gateway_over(names).create(request(raw=True), surroundings())
+            await gateway_over(names).create(request(raw=True), request_context())
         assert [shown.contexts[0].raw, hidden.contexts[0].raw] == [True, False]
 
 
@@ -106,27 +108,27 @@ class TestSplitting:
     async def test_asks_as_often_as_it_takes_with_seeds_in_order(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend()
         names = directory(provider("a", backend, Profile(max_n=4, seed=True)))
-        made = await gateway_over(names).create(request(n=10, seed=100), surroundings())
+        made = await gateway_over(names).create(request(n=10, seed=100), request_context())
         assert sorted((call.seed, call.n) for call in backend.calls) == [(100, 4), (104, 4), (108, 2)]
         assert [image.index for image in made.images] == list(range(10))
 
     async def test_seeds_wrap_around(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend()
         names = directory(provider("a", backend, Profile(max_n=1, seed=True)))
-        await gateway_over(names).create(request(n=2, seed=2**32 - 1), surroundings())
+        await gateway_over(names).create(request(n=2, seed=2**32 - 1), request_context())
         assert sorted(call.seed or 0 for call in backend.calls) == [0, 2**32 - 1]
 
     async def test_adds_up_cost_and_usage(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(makes(RED, cost_usd=0.25, usage=Usage(total_tokens=10)))
         names = directory(provider("a", backend, Profile(max_n=1)))
-        made = await gateway_over(names).create(request(n=3), surroundings())
+        made = await gateway_over(names).create(request(n=3), request_context())
         assert made.cost_usd == pytest.approx(0.75)
         assert made.usage == Usage(total_tokens=30)
 
     async def test_keeps_to_the_providers_limit_across_requests(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(makes())
         gateway = gateway_over(directory(provider("a", backend, Profile(max_n=1), concurrency=2)))
-        await asyncio.gather(*(gateway.create(request(n=3), surroundings()) for _ in range(2)))
+        await asyncio.gather(*(gateway.create(request(n=3), request_context()) for _ in range(2)))
         assert len(backend.calls) == 6
         assert backend.most_running == 2
 
@@ -136,7 +138,7 @@ class TestSplitting:
         first, second = FakeBackend(unavailable, makes(), unavailable), FakeBackend()
         profile = Profile(max_n=1, seed=True)
         names = directory(provider("a", first, profile), provider("b", second, profile))
-        await gateway_over(names).create(request(n=3, seed=7, fallbacks=("b/m",)), surroundings())
+        await gateway_over(names).create(request(n=3, seed=7, fallbacks=("b/m",)), request_context())
         assert sorted(call.seed or 0 for call in second.calls) == [7, 9]
 
 
@@ -150,10 +152,10 @@ class TestFallbacks:
         events: list[Event] = []
         asked = request(fallbacks=("b/m", "c/m", "d/m"))
 
-        made = await gateway_over(names).create(asked, surroundings(), events.append)
+        made = await gateway_over(names).create(asked, request_context(), events.append)
 
         assert (made.target, made.fallback_index) == (Target("c", "m"), 2)
-        told = [event for event in events if not isinstance(event, FinishedImage)]
+        told = [event for event in events if isinstance(event, AttemptStarted | AttemptFailed)]
         assert [type(event) for event in told] == [
             AttemptStarted,
             AttemptFailed,
@@ -170,7 +172,7 @@ class TestFallbacks:
         limited = fails(ErrorKind.RATE_LIMITED)
         names = directory(provider("a", FakeBackend(limited)), provider("b", FakeBackend(limited)))
         with pytest.raises(GatewayError) as caught:
-            await gateway_over(names).create(request(fallbacks=("b/m",)), surroundings())
+            await gateway_over(names).create(request(fallbacks=("b/m",)), request_context())
         assert caught.value.kind is ErrorKind.RATE_LIMITED
         assert "a/m" in caught.value.message
         assert "b/m" in caught.value.message
@@ -179,16 +181,19 @@ class TestFallbacks:
         events: list[Event] = []
         with pytest.raises(GatewayError):
             await gateway_over(directory(provider("a", FakeBackend(fails(ErrorKind.UNAVAILABLE))))).create(
-                request(), surroundings(), events.append
+                request(), request_context(), events.append
             )
-        assert isinstance(events[-1], AttemptFailed)
-        assert events[-1].next_target is None
+        failed, ended = events[-2:]
+        assert isinstance(failed, AttemptFailed)
+        assert failed.next_target is None
+        assert isinstance(ended, RequestEnded)
+        assert ended.error is not None
 
     async def test_content_that_was_refused_is_not_shopped_around(self, gateway_over: MakeGateway) -> None:
         other = FakeBackend()
         names = directory(provider("a", FakeBackend(fails(ErrorKind.CONTENT_REJECTED))), provider("b", other))
         with pytest.raises(GatewayError) as caught:
-            await gateway_over(names).create(request(fallbacks=("b/m",)), surroundings())
+            await gateway_over(names).create(request(fallbacks=("b/m",)), request_context())
         assert caught.value.kind is ErrorKind.CONTENT_REJECTED
         assert other.calls == []
 
@@ -197,14 +202,14 @@ class TestFallbacks:
     ) -> None:
         names = directory(provider("a", FakeBackend(fails(ErrorKind.CONTENT_REJECTED))), provider("b", FakeBackend()))
         gateway = gateway_over(names, policy=RoutePolicy(next_after_content_rejected=True))
-        made = await gateway.create(request(fallbacks=("b/m",)), surroundings())
+        made = await gateway.create(request(fallbacks=("b/m",)), request_context())
         assert made.fallback_index == 1
 
     async def test_a_provider_that_cannot_be_used_is_an_attempt_too(self, gateway_over: MakeGateway) -> None:
         no_key = GatewayError(ErrorKind.UPSTREAM_AUTH, "a has no key.", may_have_run=False)
         unusable = FakeBackend(unavailable=no_key)
         names = directory(provider("a", unusable), provider("b", FakeBackend()))
-        made = await gateway_over(names).create(request(fallbacks=("b/m",)), surroundings())
+        made = await gateway_over(names).create(request(fallbacks=("b/m",)), request_context())
         assert unusable.calls == []
         assert outcomes(made.attempts)[0] == "a/m upstream_auth"
 
@@ -212,7 +217,7 @@ class TestFallbacks:
         """A breaker that is open refuses before there is anything to record."""
         resting = FakeBackend(fails(ErrorKind.UNAVAILABLE, "It is given a rest.", record=False))
         names = directory(provider("a", resting), provider("b", FakeBackend()))
-        made = await gateway_over(names).create(request(fallbacks=("b/m",)), surroundings())
+        made = await gateway_over(names).create(request(fallbacks=("b/m",)), request_context())
         assert outcomes(made.attempts)[0] == "a/m unavailable"
 
     async def test_an_alias_may_lead_through_a_provider_that_is_not_configured(self, gateway_over: MakeGateway) -> None:
@@ -223,17 +228,17 @@ class TestFallbacks:
             unconfigured={"absent": "absent has no key: set ABSENT_API_KEY."},
         )
         events: list[Event] = []
-        made = await gateway_over(names).create(request(model="fast"), surroundings(), events.append)
+        made = await gateway_over(names).create(request(model="fast"), request_context(), events.append)
         assert (made.target, made.fallback_index) == (Target("a", "m"), 1)
-        assert isinstance(events[1], AttemptFailed)
-        assert "ABSENT_API_KEY" in events[1].reason
+        assert isinstance(events[2], AttemptFailed)
+        assert "ABSENT_API_KEY" in events[2].reason
 
 
 class TestSomeImagesMissing:
     async def test_the_next_target_makes_them(self, gateway_over: MakeGateway) -> None:
         first, second = FakeBackend(makes(RED, RED)), FakeBackend(makes(BLUE))
         names = directory(provider("a", first), provider("b", second))
-        made = await gateway_over(names).create(request(n=3, fallbacks=("b/m",)), surroundings())
+        made = await gateway_over(names).create(request(n=3, fallbacks=("b/m",)), request_context())
         assert [pixel(image.data) for image in made.images] == [(255, 0, 0), (255, 0, 0), (0, 0, 255)]
         assert [call.n for call in second.calls] == [1]
         assert made.target == Target("b", "m")
@@ -241,7 +246,7 @@ class TestSomeImagesMissing:
 
     async def test_there_is_a_warning_when_nobody_makes_them(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(fails(ErrorKind.UNAVAILABLE, "It went down.", after=[RED]))
-        made = await gateway_over(directory(provider("a", backend))).create(request(n=3), surroundings())
+        made = await gateway_over(directory(provider("a", backend))).create(request(n=3), request_context())
         assert len(made.images) == 1
         assert made.warnings == ("Only 1 of 3 images could be made: It went down.",)
 
@@ -249,7 +254,7 @@ class TestSomeImagesMissing:
         names = directory(
             provider("a", FakeBackend(makes(RED))), provider("b", FakeBackend(fails(ErrorKind.UNAVAILABLE)))
         )
-        made = await gateway_over(names).create(request(n=2, fallbacks=("b/m",)), surroundings())
+        made = await gateway_over(names).create(request(n=2, fallbacks=("b/m",)), request_context())
         assert (made.target, made.fallback_index) == (Target("a", "m"), 0)
 
     async def test_an_image_that_cannot_be_used_leaves_the_others(self, gateway_over: MakeGateway) -> None:
@@ -258,7 +263,7 @@ class TestSomeImagesMissing:
         made = await gateway_over(directory(provider("a", backend))).create(
             # A size of its own, so that the good ones take longer than it takes to see that one is bad.
             request(n=4, size=Size(1024, 1024)),
-            surroundings(),
+            request_context(),
         )
         assert [image.index for image in made.images] == [1, 2, 3]
         assert made.cost_usd == 0.4
@@ -266,7 +271,7 @@ class TestSomeImagesMissing:
 
     async def test_an_answer_without_a_usable_image_is_no_success(self, gateway_over: MakeGateway) -> None:
         names = directory(provider("a", FakeBackend(makes(NOT_AN_IMAGE))), provider("b", FakeBackend()))
-        made = await gateway_over(names).create(request(fallbacks=("b/m",)), surroundings())
+        made = await gateway_over(names).create(request(fallbacks=("b/m",)), request_context())
         assert [attempt.outcome for attempt in made.attempts] == ["bad_response", "success"]
 
 
@@ -279,7 +284,7 @@ class TestDirectKeys:
         a = provider("a", first)
         a = type(a)("a", first, {**a.profiles, "only-a-has-it": Profile()})
         asked = request(model=model, fallbacks=("b/m",))
-        await gateway_over(directory(a, provider("b", second))).create(asked, surroundings(direct_key="sk-theirs"))
+        await gateway_over(directory(a, provider("b", second))).create(asked, request_context(direct_key="sk-theirs"))
         assert [first.contexts[0].direct_key, second.contexts[0].direct_key] == ["sk-theirs", ""]
 
     @pytest.mark.parametrize("model", ["", "fast", "m"])
@@ -289,13 +294,13 @@ class TestDirectKeys:
         first, second = FakeBackend(), FakeBackend()
         aliases = {"fast": Alias((WeightedTarget(Target("a", "m")),))}
         names = directory(provider("a", first), provider("b", second), aliases=aliases)
-        await gateway_over(names).create(request(model=model), surroundings(direct_key="sk-theirs"))
+        await gateway_over(names).create(request(model=model), request_context(direct_key="sk-theirs"))
         assert first.contexts[0].direct_key == ""
 
     async def test_make_up_for_a_provider_without_keys(self, gateway_over: MakeGateway) -> None:
         keyless = FakeBackend(unavailable=GatewayError(ErrorKind.UPSTREAM_AUTH, "a has no key."))
         gateway = gateway_over(directory(provider("a", keyless)))
-        await gateway.create(request(model="a/m"), surroundings(direct_key="sk-theirs"))
+        await gateway.create(request(model="a/m"), request_context(direct_key="sk-theirs"))
         assert len(keyless.calls) == 1
 
 
@@ -305,16 +310,17 @@ class TestTimeAndCancellation:
         names = directory(provider("a", FakeBackend(fails(ErrorKind.RATE_LIMITED))), provider("b", FakeBackend(hangs)))
         events: list[Event] = []
         with pytest.raises(GatewayError) as caught:
-            await gateway_over(names).create(request(fallbacks=("b/m",)), surroundings(0.2), events.append)
-        assert (caught.value.kind, caught.value.code) == (ErrorKind.TIMEOUT, "deadline_exceeded")
-        assert caught.value.message.endswith("Tried: fake/m (rate_limited), b/m (timeout).")
+            await gateway_over(names).create(request(fallbacks=("b/m",)), request_context(0.2), events.append)
+        assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
+        assert caught.value.message.endswith("Tried: fake/m (rate_limited), b/m (deadline_exceeded).")
         assert hangs.stopped.is_set()
-        assert isinstance(events[-1], AttemptFailed)
-        assert (events[-1].attempt.outcome, events[-1].next_target) == ("timeout", None)
+        failed = events[-2]
+        assert isinstance(failed, AttemptFailed)
+        assert (failed.attempt.outcome, failed.next_target) == ("deadline_exceeded", None)
 
     async def test_what_was_made_in_time_is_returned(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(Hangs(after=[RED]))
-        made = await gateway_over(directory(provider("a", backend))).create(request(n=2), surroundings(0.3))
+        made = await gateway_over(directory(provider("a", backend))).create(request(n=2), request_context(0.3))
         assert [pixel(image.data) for image in made.images] == [(255, 0, 0)]
         assert made.warnings[0].startswith("Only 1 of 2 images could be made: The time allowed for this request ran")
 
@@ -325,11 +331,11 @@ class TestTimeAndCancellation:
 
         gateway = gateway_over(directory(provider("a", FakeBackend())), fetch=fetch)
         with pytest.raises(GatewayError, match="No provider had been asked yet"):
-            await gateway.create(request(image=b"", image_url="https://example.org/x"), surroundings(0.05))
+            await gateway.create(request(image=b"", image_url="https://example.org/x"), request_context(0.05))
 
     async def test_backends_are_told_to_end_a_little_before(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend()
-        around = surroundings(10)
+        around = request_context(10)
         await gateway_over(directory(provider("a", backend))).create(request(), around)
         assert 0 < around.deadline - backend.contexts[0].deadline < 0.1
 
@@ -337,7 +343,7 @@ class TestTimeAndCancellation:
         calls = [Hangs(after=[RED]), Hangs(), Hangs()]
         names = directory(provider("a", FakeBackend(*calls), Profile(max_n=1)))
         before = asyncio.all_tasks()
-        task = asyncio.create_task(gateway_over(names).create(request(n=3), surroundings()))
+        task = started(gateway_over(names).create(request(n=3), request_context()))
         for call in calls:
             await call.begun.wait()
         task.cancel()
@@ -355,5 +361,5 @@ class TestTimeAndCancellation:
 
         names = directory(provider("a", FakeBackend(hangs, bug), Profile(max_n=1)))  # type: ignore[arg-type]
         with pytest.raises(ZeroDivisionError):
-            await gateway_over(names).create(request(n=2), surroundings())
+            await gateway_over(names).create(request(n=2), request_context())
         assert hangs.stopped.is_set()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fake_backends import png
 
+from service.core.calls import CallResult, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Attempt, ImageFormat, Size, Target, Usage, VariationRequest
-from service.gateway.backend import CallReport
-from service.gateway.events import Event, FinishedImage
+from service.gateway.backends.base import CallReport
+from service.gateway.events import Event, ImageCompleted
+from service.gateway.outcome import FinishedImage
 from service.gateway.record import Record
-from service.providers.base import CallResult, ProducedImage
 
 LATE = GatewayError(ErrorKind.TIMEOUT, "Too late.")
 
@@ -25,6 +26,7 @@ def record(events: list[Event] | None = None, **request: object) -> Record:
 
 async def test_the_remaining_request_is_for_what_is_missing() -> None:
     kept = record(n=4, seed=2**32 - 2)
+    kept.begin(0, Target("a", "m"))
     assert kept.remaining is kept.request
     for index in (0, 2):
         await kept.keep(index, ProducedImage(data=b"x"))
@@ -41,7 +43,7 @@ async def test_images_belong_to_the_target_that_was_being_tried() -> None:
     await kept.keep(0, ProducedImage(data=b"x"))
     kept.begin(1, Target("b", "m"))
     assert kept.made_by == (0, Target("a", "m"))
-    assert [event.index for event in events if isinstance(event, FinishedImage)] == [0]
+    assert [event.image.index for event in events if isinstance(event, ImageCompleted)] == [0]
 
 
 def test_a_warning_is_kept_once() -> None:
@@ -81,7 +83,7 @@ def test_what_time_stopped_ran_out_of_time() -> None:
     kept.begin(0, Target("a", "m"))
     kept.attempts += [Attempt("a", "m", "k", 1, "success"), Attempt("a", "m", "k", 2, "cancelled")]
     kept.ran_out_of_time()
-    assert kept.tried() == "a/m (success), a/m (timeout)"
+    assert kept.tried() == "a/m (success), a/m (deadline_exceeded)"
 
 
 def test_a_target_that_recorded_nothing_ran_out_of_time_too() -> None:
@@ -91,7 +93,7 @@ def test_a_target_that_recorded_nothing_ran_out_of_time_too() -> None:
     kept.attempts.append(Attempt("a", "m", "k", 1, "cancelled"))
     kept.begin(1, Target("b", "m"))
     kept.ran_out_of_time()
-    assert kept.tried() == "a/m (cancelled), b/m (timeout)"
+    assert kept.tried() == "a/m (cancelled), b/m (deadline_exceeded)"
 
 
 def test_a_list_of_attempts_says_each_thing_once() -> None:

@@ -11,7 +11,8 @@ from service.core.errors import ErrorKind, GatewayError
 from service.governance.authentication import REMEMBERED_S, AccessSettings, Authenticator
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.keys import Team, Token, VirtualKey, digest
-from service.governance.store import Store, StoreError
+from service.governance.store import Store
+from service.storage.errors import StorageError
 
 _NOW = datetime(2026, 11, 22, tzinfo=UTC)
 _ALICE = VirtualKey("alice", digest("sk-bf-alice"))
@@ -45,7 +46,7 @@ class _Broken:
     def _ask(self) -> None:
         self.questions += 1
         if self.away:
-            raise StoreError("away")
+            raise StorageError("away")
 
 
 def _authenticator(store: object, clock: _Clock | None = None, **settings: object) -> Authenticator:

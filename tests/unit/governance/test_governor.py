@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from redis_server import RedisServer
 
+from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.budgets import Account, Budget
 from service.governance.callers import ANYBODY, Caller, CallerKind
@@ -108,7 +109,7 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty_let_fifty_through(open_
 
 async def test_cancelling_the_request_does_not_stop_its_settlement(governor: Governor, store: Store) -> None:
     admission = await governor.admit(_caller(budgets=(Budget(1, _DAY),)), images=1, estimate_usd=0.10)
-    settling = asyncio.create_task(governor.settle(admission, 0.04))
+    settling = started(governor.settle(admission, 0.04))
     await asyncio.sleep(0)
     settling.cancel()
     await asyncio.wait([settling])

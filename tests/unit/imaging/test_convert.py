@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
 from service.imaging.convert import finish, prepare_input
 from service.imaging.inspect import ImageLimits, inspect
-from service.providers.base import Profile
 
 LIMITS = ImageLimits()
 ANY = Profile()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
+from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
 from service.imaging.signing import valid_name
@@ -137,7 +138,7 @@ class TestLocalStore:
     async def test_readers_see_all_of_an_image_or_nothing(self, tmp_path: Path) -> None:
         store = LocalImageStore(tmp_path, lifetime=HOUR)
         data = os.urandom(2_000_000)
-        writing = [asyncio.create_task(store.put(image(data))) for _ in range(8)]
+        writing = [started(store.put(image(data))) for _ in range(8)]
         while not all(task.done() for task in writing):
             assert finished_sizes(tmp_path) <= {len(data)}
             await asyncio.sleep(0)

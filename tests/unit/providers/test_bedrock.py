@@ -14,21 +14,14 @@ from hostile_json import corrupted_bodies
 from provider_case import RESULTS, SOURCE
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
 from service.providers import wire
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
 from service.providers.bedrock import BedrockStability
+from service.providers.http import HttpRequest, HttpResponse, JsonBody, SignableRequest
 from tests.doubles.sigv4 import parse_authorization, signature
 
 ANSWERS = answers("bedrock")

@@ -12,22 +12,14 @@ from exchange_driver import drive
 from provider_case import BASE_URL, SOURCE, answer
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    HttpRequest,
-    JsonBody,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
 from service.providers.bfl import BlackForestLabs
+from service.providers.http import HttpRequest, JsonBody, Purpose, SignableRequest
 
 ANSWERS = answers("bfl")
 ENDPOINT = Endpoint("bfl", BASE_URL)

@@ -12,21 +12,12 @@ from hostile_json import corrupted_bodies
 from provider_case import SOURCE
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Size
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, Purpose, SignableRequest
 from service.providers.ideogram import IdeogramRemix
 
 ANSWERS = answers("ideogram")

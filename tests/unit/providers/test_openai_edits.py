@@ -11,21 +11,13 @@ from exchange_driver import drive
 from provider_case import RESULTS, SOURCE
 from vendor_answers import answers
 
+from service.catalog import catalog
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size, Usage
-from service.providers import catalog
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.openai_edits import OpenAIEdits
 
 ANSWERS = answers("openai")

@@ -10,23 +10,15 @@ from exchange_driver import drive
 from provider_case import RESULTS, RESULTS_BASE64, SOURCE
 from vendor_answers import answers
 
+from service.catalog import catalog
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.providers import catalog, wire
+from service.providers import wire
 from service.providers.azure_openai import AzureOpenAI
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-    Translator,
-)
+from service.providers.base import Credential, Endpoint, Translator
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, JsonBody, SignableRequest
 from service.providers.openai_variations import OpenAIVariations
 from service.providers.sdapi import StableDiffusionImg2Img
 from service.providers.xai_edits import XAIEdits

@@ -9,22 +9,12 @@ from exchange_driver import drive
 from provider_case import BASE_URL, RESULTS, SOURCE, answer
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, Purpose, SignableRequest
 from service.providers.recraft import RecraftVariations
 
 ANSWERS = answers("recraft")

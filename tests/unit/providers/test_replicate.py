@@ -12,22 +12,13 @@ from exchange_driver import drive
 from provider_case import BASE_URL, SOURCE
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
 from service.providers import wire
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import HttpRequest, HttpResponse, JsonBody, Purpose, SignableRequest
 from service.providers.replicate import ReplicatePredictions
 
 ANSWERS = answers("replicate")

@@ -11,20 +11,12 @@ from hostile_json import corrupted_bodies
 from provider_case import RESULTS, SOURCE
 from vendor_answers import answers
 
+from service.catalog.profile import Profile
+from service.core.calls import ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import (
-    Credential,
-    Endpoint,
-    FormBody,
-    FormFile,
-    HttpRequest,
-    HttpResponse,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    SignableRequest,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability import StabilityImages
 from service.providers.stability_shape import vendor_seed
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.core.errors import GatewayError
 from service.providers import wire
-from service.providers.base import HttpResponse
+from service.providers.http import HttpResponse
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
 from service.routing.breaker import BreakerPolicy, Breakers, Circuit, CircuitState
-from service.routing.rules import DEADLINE_EXCEEDED, RULES
+from service.routing.rules import RULES
 
 POLICY = BreakerPolicy(failures=3, open_s=10.0, probe_s=60.0)
 TARGET = Target("openai", "a")
@@ -77,7 +77,7 @@ def test_a_failure_that_is_not_the_target_s_fault_does_not_count_but_ends_the_pr
 def test_an_impatient_caller_cannot_open_a_circuit():
     breakers = Breakers(POLICY)
     for _ in range(20):
-        breakers.failed(TARGET, GatewayError(ErrorKind.TIMEOUT, "late", code=DEADLINE_EXCEEDED), 0.0)
+        breakers.failed(TARGET, GatewayError(ErrorKind.DEADLINE_EXCEEDED, "late"), 0.0)
     assert breakers.admit(TARGET, 0.0) is None
 
 

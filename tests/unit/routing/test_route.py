@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
 from service.routing.route import Exhausted, Route, RoutePolicy, Try, WeightedTarget, weighted_order
-from service.routing.rules import DEADLINE_EXCEEDED, RULES
+from service.routing.rules import RULES
 
 A, B, C = Target("openai", "a"), Target("fal", "b"), Target("local", "c")
 
@@ -41,7 +41,7 @@ def test_a_failure_that_ends_the_route_is_the_answer_itself(kind):
 
 
 def test_a_deadline_that_has_passed_ends_the_route_since_no_target_has_time():
-    final = error(ErrorKind.TIMEOUT, code=DEADLINE_EXCEEDED)
+    final = error(ErrorKind.DEADLINE_EXCEEDED)
     assert Route((A, B)).failed(final).next() == Exhausted(final)
 
 

@@ -14,27 +14,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from heard import Heard
 
+from service.catalog.profile import Profile
+from service.concurrency.tasks import started
+from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import (
-    CallResult,
-    Credential,
-    Endpoint,
-    HttpRequest,
-    HttpResponse,
-    JsonBody,
-    ProducedImage,
-    Profile,
-    ProviderCall,
-    Purpose,
-)
+from service.providers.base import Credential, Endpoint
+from service.providers.http import HttpRequest, HttpResponse, JsonBody, Purpose
 from service.providers.wire import status_error
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
-from service.transport.exchange import ExchangeSettings, Upstream
 from service.transport.executor import Executor
+from service.transport.upstream import ExchangeSettings, Upstream
 
 
 @dataclass
@@ -165,7 +159,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
         server = Server(list(behaviours))
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(server.serve(reader, writer))
+            task = started(server.serve(reader, writer))
             connections.add(task)
             task.add_done_callback(connections.discard)
 
@@ -288,7 +282,7 @@ def runs(client, time, call):
 
     class Runs:
         def __init__(self) -> None:
-            self.attempts = []
+            self.heard = Heard()
             self.executor = Executor(client, lambda url: self.download(url), clock=time.clock)
             self.profile = Profile()
 
@@ -296,9 +290,8 @@ def runs(client, time, call):
             return url.encode()
 
         async def __call__(self, target, *, seconds: float = 600.0, **more):
-            return await self.executor.run(
-                target, call, self.profile, deadline=time.now() + seconds, record=self.attempts.append, **more
-            )
+            arguments = {"deadline": time.now() + seconds, "emit": self.heard, **more}
+            return await self.executor.run(target, call, self.profile, **arguments)
 
         async def fails(self, target, **more) -> GatewayError:
             with pytest.raises(GatewayError) as caught:
@@ -306,6 +299,10 @@ def runs(client, time, call):
             # Whatever happens, the last attempt tells the same story as the error.
             assert self.attempts[-1].outcome == caught.value.kind.value
             return caught.value
+
+        @property
+        def attempts(self):
+            return self.heard.attempts
 
         @property
         def outcomes(self):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.providers.base import Credential, FormBody, FormFile, HttpResponse, JsonBody
+from service.providers.base import Credential
+from service.providers.http import FormBody, FormFile, HttpResponse, JsonBody
 from service.transport.capture import captured_request, captured_response
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 325 + b"xyz"

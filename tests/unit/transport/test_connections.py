@@ -7,10 +7,11 @@ from contextlib import suppress
 
 import pytest
 
+from service.concurrency.tasks import started
 from service.core.errors import GatewayError
-from service.providers.base import SignableRequest
+from service.providers.http import SignableRequest
 from service.transport.client import open_client
-from service.transport.messages import send
+from service.transport.send import send
 
 
 async def asked(client, server, path, method="GET", body=b"", timeout_s=10.0):
@@ -118,7 +119,7 @@ async def test_closing_waits_for_no_upload_that_nobody_reads(serve):
     server = await serve(deaf)
     server.reads_bodies = False
     client = open_client()
-    upload = asyncio.create_task(asked(client, server, "/", "POST", b"x" * 30_000_000))
+    upload = started(asked(client, server, "/", "POST", b"x" * 30_000_000))
     async with asyncio.timeout(5):
         await hearing.wait()
         await client.aclose()

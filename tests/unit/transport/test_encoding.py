@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from multipart import MultipartParser, parse_options_header
 
 from service.core.errors import ErrorKind, GatewayError
-from service.providers.base import FormBody, FormFile, JsonBody
+from service.providers.http import FormBody, FormFile, JsonBody
 from service.transport.encoding import encode_body
 
 

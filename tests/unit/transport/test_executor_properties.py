@@ -10,12 +10,14 @@ import random
 from dataclasses import dataclass, field
 
 import httpx
+from heard import Heard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
 from service.core.errors import GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.providers.base import Profile, ProviderCall
 from service.transport.clock import Clock
 from service.transport.executor import Executor
 
@@ -87,7 +89,7 @@ class Story:
 
 
 async def lived_through(make_upstream, script, *, keys, profile, deadline_s, seed, **limits):
-    now, waits, attempts, vendor, error = [0.0], [], [], Vendor(list(script)), None
+    now, waits, heard, vendor, error = [0.0], [], Heard(), Vendor(list(script)), None
 
     async def sleep(seconds):
         waits.append(seconds)
@@ -100,11 +102,11 @@ async def lived_through(make_upstream, script, *, keys, profile, deadline_s, see
         executor = Executor(client, fetch, clock=Clock(lambda: now[0], sleep, random.Random(seed).random))
         target = make_upstream(BASE, *(f"key-{number}" for number in range(keys)), **limits)
         try:
-            await executor.run(target, CALL, profile, deadline=deadline_s, record=attempts.append)
+            await executor.run(target, CALL, profile, deadline=deadline_s, emit=heard)
         except GatewayError as caught:
             error = caught
         await executor.aclose()
-    return Story(vendor, attempts, now[0], waits, error)
+    return Story(vendor, heard.attempts, now[0], waits, error)
 
 
 @settings(max_examples=300, deadline=None)

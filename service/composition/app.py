@@ -1,0 +1,152 @@
+"""The composition root: makes every part out of the configuration, wires them, starts, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from service import engine
+from service.api.cache_servicer import CacheServicer
+from service.api.calls import Calls, CallSettings
+from service.api.image_file_servicer import ImageFileServicer
+from service.api.model_servicer import ModelServicer
+from service.api.unread import add_servicer
+from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
+from service.api.variations import Variations
+from service.composition import logs, memory
+from service.composition.cache import opened_cache
+from service.composition.directory import make_directory, sunset_warnings
+from service.composition.governance import opened_governance
+from service.composition.results import open_results, sweeping
+from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
+from service.composition.transport import opened_transport
+from service.concurrency.pools import ImagingPool, WorkerPool
+from service.config import Config
+from service.gateway.admission import Admission
+from service.gateway.backends.local import LocalBackend
+from service.gateway.delivery.finishing import Finisher
+from service.gateway.gateway import Gateway
+from service.gateway.target_runner import TargetRunner
+from service.imaging.inspect import ImageLimits
+from service.routing.route import RoutePolicy
+
+log = logging.getLogger("service")
+
+# Long enough to finish most images, shorter than orchestrators wait before they kill.
+DRAIN_S = 25.0
+
+
+def serve(config: Config) -> None:
+    """Serves until SIGINT or SIGTERM, then finishes what is under way.
+
+    Raises:
+        SystemExit: It cannot start, with the reason in one line.
+    """
+    logs.configure(config.log.level)
+    memory.give_back_large_blocks()
+    if not engine.availability():
+        engine.configure(config.engine_cache_path)
+    import uvloop
+
+    uvloop.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    async with running(config) as port:
+        memory.settle()
+        log.info("ready", extra={"fields": {"grpc": f"{config.listen.grpc.host}:{port}", "process": os.getpid()}})
+        await stop.wait()
+        log.info("draining")
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[int]:
+    """The whole service on the current event loop; the value is the gRPC port it listens on.
+
+    Leaving the block refuses new requests and gives those under way ``DRAIN_S`` seconds.
+
+    Raises:
+        SystemExit: The address is taken, or a directory cannot be used.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        limits = ImageLimits(max_pixels=config.limits.image_pixels)
+        imaging = ImagingPool(config.engine.worker_count)
+        stack.callback(imaging.close)
+        store, links = open_results(config)
+        workers = WorkerPool(config.engine.worker_count)
+        stack.callback(workers.close)
+        local = LocalBackend(workers, limits)
+        governance = await stack.enter_async_context(opened_governance(config))
+        caching = await stack.enter_async_context(opened_cache(config, imaging, limits))
+        transport = await stack.enter_async_context(opened_transport(config))
+
+        directory = make_directory(config, local, transport.executor)
+        warnings = sunset_warnings(directory, datetime.now(UTC).date())
+        for target, sentences in warnings.items():
+            log.warning(
+                "a model is about to end, or has ended",
+                extra={"fields": {"model": str(target), "warnings": list(sentences)}},
+            )
+        for warning in config.warnings:
+            log.warning(warning)
+        gateway = Gateway(
+            directory,
+            TargetRunner(directory, imaging, limits, config.default_prompt),
+            Finisher(imaging, links, limits),
+            limits=limits,
+            fetch=transport.fetch_for_caller,
+            policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
+            admission=Admission(directory, governance.governor),
+            caching=caching,
+        )
+        calls = Calls(_call_settings(config), governance.gate)
+
+        server = grpc.aio.server(options=server_options(config))
+        health = HealthServicer()
+        variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
+        servicers = (
+            ImageVariationServicer(variations),
+            ImageVariationFormServicer(variations),
+            ModelServicer(directory, warnings, calls),
+            ImageFileServicer(links, calls),
+            CacheServicer(caching, calls),
+        )
+        for service, servicer in zip(SERVICES, servicers, strict=True):
+            add_servicer(server, service, servicer)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        port = bind(server, config)
+        await stack.enter_async_context(sweeping(store))
+        await server.start()
+        for name in SERVICE_NAMES:
+            await health.set(name, HealthCheckResponse.SERVING)
+        if config.engine.enabled and config.engine.warm_up:
+            local.warm_up()
+        try:
+            yield port
+        finally:
+            for name in SERVICE_NAMES:
+                await health.set(name, HealthCheckResponse.NOT_SERVING)
+            await server.stop(DRAIN_S)
+
+
+def _call_settings(config: Config) -> CallSettings:
+    return CallSettings(
+        longest_s=config.limits.request_timeout,
+        base_url=config.listen.public_url or f"http://{config.listen.http}",
+        foreign_origins=config.allow_unauthenticated,
+    )

@@ -1,0 +1,143 @@
+"""From configuration and catalog to providers that can be called."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+
+from service.catalog import catalog
+from service.catalog.catalog import ProviderEntry
+from service.catalog.profile import Profile
+from service.config import EMBEDDED_PROVIDER, Config, ProviderSettings, parse_target
+from service.core.values import Target
+from service.gateway.backends.local import LocalBackend
+from service.gateway.backends.remote import RemoteBackend
+from service.gateway.directory import Alias, Directory, Provider
+from service.providers.base import Endpoint
+from service.providers.registry import TRANSLATORS
+from service.routing.backoff import Backoff
+from service.routing.breaker import BreakerPolicy, Breakers
+from service.routing.route import WeightedTarget
+from service.transport.credentials import Credentials, WeightedCredential
+from service.transport.executor import Executor
+from service.transport.upstream import ExchangeSettings, Upstream
+
+# What clients of the retired endpoint still ask for, besides dall-e-2. Where no configured provider has a model of
+# that name any more, it stands for the default route.
+RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "chatgpt-image-latest")
+
+# How long before a model's end its users are warned of it.
+SUNSET_NOTICE = timedelta(days=60)
+
+
+def make_directory(config: Config, local: LocalBackend, executor: Executor) -> Directory:
+    """Every provider and alias that the configuration names; with direct keys, the rest of the catalog too."""
+    entries = catalog.load()
+    breakers = Breakers(BreakerPolicy(failures=config.breaker.failures, open_s=config.breaker.cooldown))
+    providers = []
+    if config.engine.enabled:
+        providers.append(Provider(EMBEDDED_PROVIDER, local, entries[EMBEDDED_PROVIDER].models))
+    settings = {name: each for name, each in config.providers.items() if each.enabled}
+    if config.allow_direct_keys:
+        # Those that the operator has switched off stay off.
+        usual = {
+            name: ProviderSettings(type=name)
+            for name, entry in entries.items()
+            if entry.base_url and name not in config.providers
+        }
+        settings = {**usual, **settings}
+    for name, each in settings.items():
+        entry = entries[each.type or name]
+        # At an address of the operator's own, whether a key is needed is the operator's to know.
+        needs_key = "" if each.base_url else _needs_key(name, entry)
+        backend = RemoteBackend(_upstream(name, entry, each, config), executor, breakers, needs_key=needs_key)
+        allow_raw = config.allow_raw if each.allow_raw is None else each.allow_raw
+        providers.append(
+            Provider(
+                name,
+                backend,
+                _profiles(entry, each),
+                default_profile=entry.default_profile,
+                concurrency=each.concurrency,
+                checks_keys=bool(needs_key),
+                allow_raw=allow_raw,
+                always_raw=allow_raw and each.always_raw,
+            )
+        )
+    aliases = {
+        name: Alias(alias.weighted_targets, weighted=alias.policy == "weighted")
+        for name, alias in config.aliases.items()
+    }
+    for name in RETIRED_NAMES:
+        if name not in aliases and not any(name in provider.profiles for provider in providers):
+            aliases[name] = default_alias(config.default_route, aliases)
+    unconfigured = {
+        name: f"{name} is switched off (providers.{name}.enabled)."
+        if name in config.providers
+        else _needs_key(name, entry) or f"{name} is not configured: add providers.{name} to the configuration."
+        for name, entry in entries.items()
+        if name not in settings and name != EMBEDDED_PROVIDER
+    }
+    if not config.engine.enabled:
+        unconfigured[EMBEDDED_PROVIDER] = "The embedded engine is switched off (engine.enabled)."
+    return Directory(providers, aliases, config.default_route, unconfigured, random.random)
+
+
+def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:
+    """What the default route stands for, as an alias."""
+    return aliases.get(default_route) or Alias((WeightedTarget(_target(default_route)),))
+
+
+def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
+    """What to tell of models that their provider no longer serves, or is about to stop serving."""
+    return {
+        Target(provider.name, model): (
+            f"{provider.name} no longer serves {model} since {profile.sunset}."
+            if profile.sunset <= today
+            else f"{provider.name} will stop serving {model} on {profile.sunset}.",
+        )
+        for provider in directory.providers.values()
+        for model, profile in provider.profiles.items()
+        if profile.sunset is not None and profile.sunset <= today + SUNSET_NOTICE
+    }
+
+
+def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, config: Config) -> Upstream:
+    endpoint = Endpoint(
+        provider=name,
+        base_url=settings.base_url or entry.base_url,
+        trusted_hosts=(*entry.trusted_hosts, *settings.trusted_hosts),
+        options={**entry.options, **settings.options},
+    )
+    credentials = Credentials(
+        [WeightedCredential(key.credential, key.weight, frozenset(key.models)) for key in settings.keys]
+    )
+    exchange = ExchangeSettings(
+        attempt_timeout_s=settings.timeout or config.timeouts.attempt,
+        max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
+        max_response_bytes=config.limits.response_bytes,
+        backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+    )
+    headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
+    return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)
+
+
+def _profiles(entry: ProviderEntry, settings: ProviderSettings) -> Mapping[str, Profile]:
+    changed = {model: catalog.profile(entry, model, overrides.facts) for model, overrides in settings.models.items()}
+    return {**entry.models, **changed}
+
+
+def _needs_key(name: str, entry: ProviderEntry) -> str:
+    """How to give a provider a key; empty for those that work without one."""
+    variables = entry.variables
+    wanted = [*variables.secret, *(names[0] for names in variables.parts.values())]
+    if not wanted:
+        return ""
+    return f"{name} has no key: set {' or '.join(variables.secret or wanted)}, or add providers.{name}.keys."
+
+
+def _target(name: str) -> Target:
+    target = parse_target(name)
+    assert target is not None, "the configuration resolves every alias to provider/model"
+    return target

@@ -1,0 +1,53 @@
+"""The parts that reach out of this process: HTTP client, guarded fetcher, executor."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from service.config import Config
+from service.gateway.gateway import FetchImage
+from service.transport.client import open_client
+from service.transport.executor import Executor
+from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """What reaches out of this process."""
+
+    executor: Executor
+    fetch_for_caller: FetchImage
+
+
+@contextlib.asynccontextmanager
+async def opened_transport(config: Config) -> AsyncIterator[Transport]:
+    """The HTTP client, the guarded fetcher and the executor over them, closed in the end."""
+    vouched_for = frozenset(config.allowed_image_url_origins)
+    caller_policy = FetchPolicy(max_bytes=config.limits.request_bytes, allowed_origins=vouched_for)
+    # A self-hosted provider hands out results where it is itself, be that a private address.
+    provider_policy = FetchPolicy(
+        max_bytes=config.limits.response_bytes, allowed_origins=vouched_for | _provider_origins(config)
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        fetcher = ImageFetcher()
+        stack.push_async_callback(fetcher.aclose)
+        client = open_client(connect_timeout_s=config.timeouts.connect)
+        stack.push_async_callback(client.aclose)
+
+        async def for_caller(url: str) -> bytes:
+            return await fetcher.fetch_image_url(url, policy=caller_policy, chosen_by=ChosenBy.CALLER)
+
+        async def for_provider(url: str) -> bytes:
+            return await fetcher.fetch_image_url(url, policy=provider_policy, chosen_by=ChosenBy.PROVIDER)
+
+        executor = Executor(client, for_provider)
+        stack.push_async_callback(executor.aclose)
+        yield Transport(executor, for_caller)
+
+
+def _provider_origins(config: Config) -> frozenset[str]:
+    urls = [urlsplit(each.base_url) for each in config.providers.values() if each.enabled and each.base_url]
+    return frozenset(f"{url.scheme}://{url.netloc}" for url in urls)

@@ -1,0 +1,1 @@
+"""Thread pools and task helpers."""

@@ -1,0 +1,1 @@
+"""Backends: the embedded engine, and providers reached over HTTP, behind one interface."""

@@ -1,0 +1,149 @@
+"""The embedded engine as a backend: one job an image, on a pool of worker threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from typing import TypeVar
+
+import numpy as np
+
+from service import engine
+from service.catalog.profile import Profile
+from service.concurrency.pools import WorkerPool
+from service.concurrency.tasks import all_of
+from service.core.calls import AttemptEnded, CallResult, ImageProduced, ProducedImage, ProviderCall
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import SUCCESS, Attempt, ImageFormat, Size
+from service.gateway.backends.base import CallContext, CallReport
+from service.imaging.decode import decode, flatten
+from service.imaging.encode import encode_array
+from service.imaging.inspect import ImageLimits
+
+_log = logging.getLogger("service.engine")
+
+# Sources are reduced to this many pixels on the longer side before they are analysed: the largest output is
+# 1792 pixels, and a zoom uses a part of the source only.
+LARGEST_SOURCE_SIDE = 2048
+DEFAULT_STRENGTH = 0.5
+
+Result = TypeVar("Result")
+
+
+class LocalBackend:
+    """Makes variations with the embedded engine.
+
+    ``provider_options.local.allow_flip`` (a boolean, true) lets subjects be mirrored.
+    """
+
+    def __init__(self, pool: WorkerPool, limits: ImageLimits) -> None:
+        self._pool = pool
+        self._limits = limits
+
+    def unavailable(self, *, direct_key: bool = False) -> GatewayError | None:  # noqa: ARG002 - needs no key
+        reason = engine.availability()
+        if not reason:
+            return None
+        return GatewayError(ErrorKind.UNAVAILABLE, reason, code="engine_not_installed", may_have_run=False)
+
+    def admit(self, model: str) -> GatewayError | None:  # noqa: ARG002 - nothing that fails here gets better by a rest
+        return None
+
+    def tried(self, model: str, failure: GatewayError | None) -> None:
+        pass
+
+    def warm_up(self) -> None:
+        """Compiles and loads the engine in the background, where it is installed."""
+        if not engine.availability():
+            self._pool.in_background(engine.warm_up)
+
+    async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:  # noqa: ARG002
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout_at(context.deadline) as patience:
+                report = await self._make(call, context)
+        except TimeoutError as late:
+            if not patience.expired():
+                context.emit(_ended(call, started, ErrorKind.INTERNAL.value))
+                raise
+            context.emit(_ended(call, started, ErrorKind.DEADLINE_EXCEEDED.value))
+            message = "The request's time ran out before the variations were made."
+            raise GatewayError(ErrorKind.DEADLINE_EXCEEDED, message) from late
+        except BaseException as error:
+            context.emit(_ended(call, started, _outcome(error)))
+            raise
+        context.emit(_ended(call, started, SUCCESS))
+        return report
+
+    async def _make(self, call: ProviderCall, context: CallContext) -> CallReport:
+        """Makes and emits every image of a call."""
+        allow_flip = _allow_flip(call)
+        stop = threading.Event()
+        seed = secrets.randbelow(2**32) if call.seed is None else call.seed
+        strength = DEFAULT_STRENGTH if call.strength is None else call.strength
+        try:
+            source = await self._pool.run(lambda: self._analyse(call))
+            size = call.size or engine.automatic_size(call.image.size)
+
+            def make(index: int) -> ProducedImage:
+                pixels = engine.vary(
+                    source,
+                    size,
+                    model=call.model,
+                    seed=seed,
+                    index=index,
+                    strength=strength,
+                    allow_flip=allow_flip,
+                    cancelled=stop.is_set,
+                )
+                return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
+
+            async def one(index: int) -> ProducedImage:
+                image = await self._pool.run(lambda: make(index))
+                context.emit(ImageProduced(index, image))
+                return image
+
+            made = await all_of(one(index) for index in range(call.n))
+        finally:
+            # Whatever ended the call, work still running for it is of no use to anyone.
+            stop.set()
+        return CallReport(CallResult(tuple(made), cost_usd=0.0, deployment=call.model))
+
+    def _analyse(self, call: ProviderCall) -> engine.Source:
+        wanted = Size(LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE)
+        image = flatten(decode(call.image.data, limits=self._limits, at_least=wanted))
+        image.thumbnail((LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE))
+        return engine.Source.analyse(np.asarray(image))
+
+
+def _allow_flip(call: ProviderCall) -> bool:
+    unknown = sorted(set(call.options) - {"allow_flip"})
+    value = call.options.get("allow_flip", True)
+    if unknown or not isinstance(value, bool):
+        raise GatewayError(
+            ErrorKind.INVALID_REQUEST,
+            "provider_options.local takes one option, allow_flip, which is true or false.",
+            code="invalid_provider_options",
+            param="provider_options",
+        )
+    return value
+
+
+def _ended(call: ProviderCall, started: float, outcome: str) -> AttemptEnded:
+    attempt = Attempt(
+        provider="local",
+        model=call.model,
+        key="",
+        latency_ms=round((time.monotonic() - started) * 1000),
+        outcome=outcome,
+    )
+    return AttemptEnded(attempt)
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return ErrorKind.CANCELLED.value
+    return (error.kind if isinstance(error, GatewayError) else ErrorKind.INTERNAL).value

@@ -1,0 +1,68 @@
+"""A provider reached over HTTP as a backend: the executor, behind a breaker for each model."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from service.catalog.profile import Profile
+from service.core.calls import ProviderCall
+from service.core.errors import ErrorKind, GatewayError
+from service.core.values import Target
+from service.gateway.backends.base import CallContext, CallReport
+from service.providers.base import Credential
+from service.routing.breaker import Breakers
+from service.transport.credentials import Credentials
+from service.transport.executor import Executor
+from service.transport.upstream import Upstream
+
+DIRECT_KEY_NAME = "direct"
+"""What attempts call a key that the caller brought along."""
+
+
+class RemoteBackend:
+    """Makes variations with one configured provider.
+
+    Args:
+        needs_key: A sentence that tells how to give the provider a key; empty where it works without one.
+    """
+
+    def __init__(self, upstream: Upstream, executor: Executor, breakers: Breakers, *, needs_key: str = "") -> None:
+        self._upstream = upstream
+        self._executor = executor
+        self._breakers = breakers
+        self._needs_key = needs_key
+
+    def unavailable(self, *, direct_key: bool = False) -> GatewayError | None:
+        if direct_key or not self._needs_key or len(self._upstream.credentials):
+            return None
+        return GatewayError(ErrorKind.UPSTREAM_AUTH, self._needs_key, code="no_provider_key", may_have_run=False)
+
+    def admit(self, model: str) -> GatewayError | None:
+        return self._breakers.admit(self._target(model), asyncio.get_running_loop().time())
+
+    def tried(self, model: str, failure: GatewayError | None) -> None:
+        if failure is None:
+            self._breakers.succeeded(self._target(model))
+        else:
+            self._breakers.failed(self._target(model), failure, asyncio.get_running_loop().time())
+
+    async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:
+        upstream = self._upstream
+        if context.direct_key:
+            key = Credential(DIRECT_KEY_NAME, context.direct_key)
+            upstream = dataclasses.replace(upstream, credentials=Credentials.only(key))
+        elif context.key_names:
+            upstream = dataclasses.replace(upstream, credentials=upstream.credentials.limited_to(context.key_names))
+        made = await self._executor.run(
+            upstream,
+            call,
+            profile,
+            deadline=context.deadline,
+            emit=context.emit,
+            raw=context.raw,
+        )
+        return CallReport(made.result, made.raw_request, made.raw_response)
+
+    def _target(self, model: str) -> Target:
+        return Target(self._upstream.endpoint.provider, model)

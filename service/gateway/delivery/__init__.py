@@ -1,0 +1,1 @@
+"""The last step: exact size and format, then inline bytes or a link."""

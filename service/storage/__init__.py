@@ -1,0 +1,1 @@
+"""One way to open SQLite and one way to reach Redis."""
