@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from service.cli.check_config import check_config
 
                 return check_config(options.config)
+            case "engine":
+                from service.cli.engine import engine_command
+
+                return engine_command(options)
             case "keys":
                 from service.cli.keys import keys
 

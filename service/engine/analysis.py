@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.core.values import Size
-from service.engine.arrays import ByteArray, FloatArray, as_bytes, as_float, luma, resize, shrink_to, to_lab
+from service.engine.arrays import ByteArray, FloatArray, as_bytes, as_float, luma, resize, resize_to, shrink_to, to_lab
 from service.engine.boxes import Box
 from service.engine.detect import detect
 from service.engine.ground import Ground, find_figure, find_ground
@@ -208,7 +208,7 @@ def spread_colours(pixels: ByteArray, alpha: ByteArray) -> ByteArray:
         )
     filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-6)[..., None]
     for colours, weight in reversed(levels[:-1]):
-        coarse = resize(filled, *weight.shape, cv2.INTER_LINEAR)
+        coarse = resize_to(filled, weight.shape, cv2.INTER_LINEAR)
         sure = np.minimum(weight, 1)[..., None]
         filled = colours / np.maximum(weight, 1e-6)[..., None] * sure + coarse * (1 - sure)
     return np.where((alpha >= _VISIBLE)[..., None], pixels, as_bytes(filled))

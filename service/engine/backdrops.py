@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from service.engine.arrays import FloatArray, gaussian_blur, resize
+from service.engine.arrays import FloatArray, gaussian_blur, resize, unit
 from service.engine.looks import clouds
 
 _DITHER = 0.7 / 255
@@ -38,7 +41,7 @@ def gradient(
         lit = 1 + strength * np.exp(-((distance / 0.75) ** 2)) - strength * 0.45 * np.clip(distance - 0.6, 0, 1.2)
         ground = ground * lit[..., None]
     noise = np.random.default_rng(1).normal(size=(height, width, 1)).astype(np.float32) * np.float32(_DITHER)
-    return np.clip(ground + noise, 0, 1).astype(np.float32)
+    return unit(ground + noise)
 
 
 def wood(height: int, width: int, generator: np.random.Generator, side: int) -> FloatArray:
@@ -48,10 +51,12 @@ def wood(height: int, width: int, generator: np.random.Generator, side: int) -> 
     grain = gaussian_blur(resize(fibres, height, width, cv2.INTER_CUBIC), 0.8)
     light, dark = np.array([0.62, 0.47, 0.34], np.float32), np.array([0.50, 0.36, 0.25], np.float32)
     ground = gradient(height, width, light, dark, (-side * 0.4, -0.5), 0.25)
-    return np.clip(ground * (1 + 0.05 * grain[..., None] + 0.03 * blotches[..., None]), 0, 1).astype(np.float32)
+    return unit(ground * (1 + 0.05 * grain[..., None] + 0.03 * blotches[..., None]))
 
 
-def wash(height: int, width: int, one: FloatArray, other: FloatArray, reach: FloatArray, generator: np.random.Generator) -> FloatArray:
+def wash(
+    height: int, width: int, one: FloatArray, other: FloatArray, reach: FloatArray, generator: np.random.Generator
+) -> FloatArray:
     """Two diluted pigments on white paper, as far as ``reach`` (H x W, above .5 wet) lets them run."""
     first, second = clouds(height, width, generator), clouds(height, width, generator)
     pigment = one + (other - one) * np.clip(0.5 + 0.45 * second, 0, 1)[..., None]
@@ -61,11 +66,11 @@ def wash(height: int, width: int, one: FloatArray, other: FloatArray, reach: Flo
     covering = (wet * (0.8 + 0.2 * np.clip(first, -1, 1)))[..., None]
     washed = 1 + (pigment - 1) * covering
     washed = washed * (1 - 0.05 * rim[..., None]) * (1 + 0.012 * (grain * wet)[..., None])
-    return np.clip(washed, 0, 1).astype(np.float32)
+    return unit(washed)
 
 
-def shadow(alpha: FloatArray, right: float, down: float, softness: float, strength: float) -> FloatArray:
+def shadow(alpha: npt.NDArray[Any], right: float, down: float, softness: float, strength: float) -> FloatArray:
     """H x W: the shadow that a figure casts, moved and softened by so many pixels."""
     matrix = np.array([[1, 0, right], [0, 1, down]], np.float32)
     cast = cv2.warpAffine(alpha, matrix, (alpha.shape[1], alpha.shape[0]))
-    return np.clip(gaussian_blur(cast, softness) * strength, 0, 1).astype(np.float32)
+    return unit(gaussian_blur(cast, softness) * strength)

@@ -1,4 +1,4 @@
-"""Looks at a finished variation for what nobody would accept: a lost or second face, lost or invented text, twins, seams."""
+"""Looks at a finished variation for what nobody would accept: faces or text lost or invented, twins, seams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.arrays import ByteArray, FloatArray, as_bytes, dilate, gaussian_blur, luma, resize, shrink_to
+from service.engine.arrays import (
+    ByteArray,
+    FloatArray,
+    as_bytes,
+    dilate,
+    gaussian_blur,
+    luma,
+    resize,
+    resize_to,
+    shrink_to,
+)
 from service.engine.boxes import Box, Matrix, box_mask, moved
 from service.engine.networks.faces import find_faces
 from service.engine.networks.text import find_text
@@ -80,11 +90,19 @@ def twin_score(scene: Scene, image: FloatArray, unknown: ByteArray, matrix: Matr
     if not scene.has_subject:
         matters = (resize(scene.salience, scene.height, scene.width) > 0.6).astype(np.float32)
     core = resize(matters, rows, columns, cv2.INTER_AREA) > 0.5
-    made = luma(resize(image, max(_PATCH + 2, round(scene.height * scale / zoom)), max(_PATCH + 2, round(scene.width * scale / zoom))))
-    hole = resize(unknown.astype(np.float32), *made.shape, cv2.INTER_AREA)
+    made = luma(
+        resize(
+            image,
+            max(_PATCH + 2, round(scene.height * scale / zoom)),
+            max(_PATCH + 2, round(scene.width * scale / zoom)),
+        )
+    )
+    hole = resize_to(unknown.astype(np.float32), made.shape, cv2.INTER_AREA)
     half = _PATCH // 2
-    allowed = cv2.blur(hole, (_PATCH, _PATCH))[half : half + made.shape[0] - _PATCH + 1, half : half + made.shape[1] - _PATCH + 1]
-    allowed = allowed > 0.45
+    share = cv2.blur(hole, (_PATCH, _PATCH))[
+        half : half + made.shape[0] - _PATCH + 1, half : half + made.shape[1] - _PATCH + 1
+    ]
+    allowed = share > 0.45
     if not allowed.any():
         return 0.0
     texture = gaussian_blur((source - gaussian_blur(source, 4)) ** 2, 5)
@@ -106,7 +124,7 @@ def _probes(source: FloatArray, texture: FloatArray, core: npt.NDArray[np.bool_]
         left[:_PATCH] = left[-_PATCH:] = 0
         left[:, :_PATCH] = left[:, -_PATCH:] = 0
         for _ in range(_PROBES):
-            row, column = np.unravel_index(int(left.argmax()), left.shape)
+            row, column = (int(place) for place in np.unravel_index(int(left.argmax()), left.shape))
             if left[row, column] < 6e-4:
                 break
             patch = source[row - half : row + half + 1, column - half : column + half + 1]
@@ -121,7 +139,7 @@ def _is_unique(source: FloatArray, patch: FloatArray, row: int, column: int) -> 
 
 
 def seam_score(image: FloatArray, unknown: ByteArray) -> float:
-    """How visible what was made up is: its lack of detail, and the steps in colour along its border; below .5 hardly."""
+    """How visible what was made up is: its lack of detail, and steps in colour along its border; below .5 hardly."""
     if not unknown.any():
         return 0.0
     grey = luma(image)

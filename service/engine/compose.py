@@ -10,6 +10,7 @@ from service.core.values import Size
 from service.engine.analysis import Source
 from service.engine.arrays import FloatArray
 from service.engine.boxes import Matrix
+from service.engine.focus import best_offset
 from service.engine.kinds import PHOTOGRAPHS
 
 _SAME_SHAPE = 1.02
@@ -76,26 +77,10 @@ def _best_window(source: Source, size: Size, scale: float) -> tuple[float, tuple
     ):
         profile = weight.sum(0 if axis == 0 else 1)
         share = min(1.0, wanted / have)
-        found, place = _best_offset(profile, share)
+        found, place = best_offset(profile, share)
         kept *= found
         position.append(place)
     return kept, (position[0], position[1])
-
-
-def _best_offset(profile: FloatArray, share: float) -> tuple[float, float]:
-    """Slides a window of ``share`` of the profile's length; what it keeps at best, and where (0 start, 1 end).
-
-    Of equally good places the one in the middle of them, so that the subject has room on both sides.
-    """
-    length = len(profile)
-    window = max(1, round(share * length))
-    if window >= length:
-        return 1.0, 0.5
-    sums = np.concatenate([[0.0], np.cumsum(profile, dtype=np.float64)])
-    kept = (sums[window:] - sums[:-window]) / max(1e-9, float(sums[-1]))
-    good = np.flatnonzero(kept >= kept.max() - 0.004)
-    chosen = good[np.argmin(np.abs(good - good.mean()))]
-    return float(kept[chosen]), float(chosen / (length - window))
 
 
 def _weight(source: Source) -> FloatArray:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.engine.scene import Scene
 
 MODELS = ("vary", "recompose", "relight", "restyle")
-"""vary: an idea for each image. recompose: framing only. relight: light only. restyle: painted, drawn or printed."""
+"""vary: an idea for each image. recompose: framing only. relight: light only. restyle: painted or drawn."""
 
 IDEAS = ("closer", "wider", "light", "paint", "aside", "mood", "film", "studio")
 """What a variation can be about: ``idea`` of ``vary``. Without one, the images of a request take turns."""
@@ -81,8 +81,8 @@ def configure(cache_directory: Path, networks_directory: Path | None = None) -> 
     """Where compiled code is kept from one start to the next, and where the weight files lie.
 
     To be called before anything else is. Weight files are part of the Python installation unless told otherwise.
-    Without a cache directory, or when the directory cannot be written to, numba looks for a place of its own; where it finds
-    none, every process compiles anew (about three seconds).
+    Without a cache directory, or when it cannot be written to, numba looks for a place of its own; where it finds none,
+    every process compiles anew (about three seconds).
     """
     compilation.keep_in(cache_directory)
     if networks_directory is not None:
@@ -203,9 +203,7 @@ def _finished(pixels: ByteArray, alpha: ByteArray | None) -> ByteArray:
     return np.dstack([pixels, alpha])
 
 
-def _check(
-    size: Size, model: str, seed: int, index: int, strength: float, idea: str | None, style: str | None
-) -> None:
+def _check(size: Size, model: str, seed: int, index: int, strength: float, idea: str | None, style: str | None) -> None:
     if model not in MODELS:
         raise invalid("model", f"The embedded engine has no model {model!r}; it has {', '.join(MODELS)}.")
     if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (size.width, size.height)):

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.core.values import Size
 from service.engine.analysis import Source
-from service.engine.arrays import ByteArray, FloatArray, as_float, dilate, gaussian_blur, resize
+from service.engine.arrays import ByteArray, FloatArray, as_float, dilate, gaussian_blur, resize, unit
 from service.engine.boxes import Matrix
 from service.engine.compose import Placing
 from service.engine.fill import Hole, fill
@@ -47,12 +47,10 @@ def widen(
     zoom = math.hypot(float(matrix[0, 0]), float(matrix[1, 0]))
     rows, columns = max(_LEAST_SIDE, round(height * zoom)), max(_LEAST_SIDE, round(width * zoom))
     exemplar = resize(image, rows, columns)
-    target = np.clip(
+    target = unit(
         cv2.warpAffine(
             image, matrix, (width, height), flags=cv2.INTER_AREA | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        ),
-        0,
-        1,
+        )
     )
     unknown = _outside(matrix, (height, width), Size(width, height))
     inverse = cv2.invertAffineTransform(matrix)

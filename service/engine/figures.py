@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.arrays import LUMA_WEIGHTS, FloatArray, gaussian_blur, luma, mix, to_lab
+from service.engine.arrays import LUMA_WEIGHTS, FloatArray, gaussian_blur, luma, mix, to_lab, unit
 from service.engine.boxes import Matrix
 from service.engine.kinds import Kind
 from service.engine.scene import Scene, Sides
@@ -51,13 +51,15 @@ def figure_alpha(scene: Scene) -> FloatArray:
         outside |= holes
     inside = _without_specks(~outside)
     eroded = cv2.erode(inside.astype(np.float32), np.ones((5, 5), np.uint8))
-    return np.clip(gaussian_blur(eroded, 1.0) * 1.1 - 0.05, 0, 1).astype(np.float32)
+    return unit(gaussian_blur(eroded, 1.0) * 1.1 - 0.05)
 
 
 def _solid(distance: FloatArray) -> npt.NDArray[np.bool_]:
     """The convex hulls of the parts that clearly differ from the ground, but for their lowest quarter: pale parts of a
     figure lie there, shadows do not."""
-    clear = cv2.morphologyEx((distance > _CLEARLY_DIFFERENT).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    clear = cv2.morphologyEx(
+        (distance > _CLEARLY_DIFFERENT).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)
+    )
     contours, _ = cv2.findContours(clear, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     solid = np.zeros(distance.shape, np.uint8)
     for contour in contours:
@@ -73,7 +75,7 @@ def _solid(distance: FloatArray) -> npt.NDArray[np.bool_]:
 
 def _without_specks(inside: npt.NDArray[np.bool_]) -> FloatArray:
     """1 for the figure, less the specks that compression leaves around it."""
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
     large = statistics[:, cv2.CC_STAT_AREA] >= _SPECK * inside.size
     large[0] = False
     if not large.any():

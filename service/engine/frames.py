@@ -51,8 +51,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Weights:
-    """Points of the scene (3 x N, homogeneous, in pixels) with their shares of what is protected and salient, and of what
-    a framing is composed around: faces, or else the subject, or else what draws the eye."""
+    """Points of the scene (3 x N, homogeneous, in pixels), with their shares of what is protected, of what is salient,
+    and of what a framing is composed around: faces, or else the subject, or else what draws the eye."""
 
     points: FloatArray = field(repr=False)
     protect: Reals = field(repr=False)

@@ -14,9 +14,9 @@ from service.engine.ground import Ground, flatness
 class Kind(StrEnum):
     """Kinds of pictures.
 
-    PEOPLE and SUBJECT (an animal, a flower, one thing) are photographs with a clear subject, PHOTO any other. PRODUCT and GRAPHIC (logo, icon, line
-    art, pixel art) stand on ground of one colour, DARK on black. TRANSPARENT has alpha. DOCUMENT is a page or a
-    screen. FLAT has nothing on it.
+    PEOPLE and SUBJECT (an animal, a flower, one thing) are photographs with a clear subject, PHOTO any other. PRODUCT
+    and GRAPHIC (logo, icon, line art, pixel art) stand on ground of one colour, DARK on black. TRANSPARENT has alpha.
+    DOCUMENT is a page or a screen. FLAT has nothing on it.
     """
 
     PHOTO = "photo"

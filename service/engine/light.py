@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from service.engine.arrays import FloatArray, gaussian_blur, luma, mix
+from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def light(
     if name == "punch":
         lit = lit + 0.38 * lit * (1 - lit) * (2 * lit - 1)
     if glow and name == "high":
-        bloom = gaussian_blur(np.clip(lit - 0.55, 0, 1).astype(np.float32), max(image.shape) / 50)
+        bloom = gaussian_blur(unit(lit - 0.55), max(image.shape) / 50)
         lit = 1 - (1 - lit) * (1 - 0.45 * amount * bloom)
     if name == "morning" and float(lit.mean()) > 0.12:
         mist = 0.09 * amount * np.clip(-y, 0, 1) * (1 if matte is None else 1 - 0.8 * matte)
@@ -98,7 +98,7 @@ def light(
         lit = lit + (_MIST - lit) * mist[..., None]
     lit_grey = luma(lit.astype(np.float32))[..., None]
     lit = lit_grey + (lit - lit_grey) * (1 + (chosen.saturation - 1) * amount)
-    return np.clip(lit, 0, 1).astype(np.float32)
+    return unit(lit)
 
 
 def _direction(chosen: Light, grey: FloatArray, side: int, matte: FloatArray | None, amount: float) -> FloatArray:
@@ -143,10 +143,13 @@ def _horizon(grey: FloatArray) -> float:
     height = grey.shape[0]
     rows = gaussian_blur(np.ascontiguousarray(grey.mean(1, keepdims=True)), height / 40)[:, 0]
     depth = max(1, height // 12)
-    drops = [float(rows[max(0, row - depth) : row].mean() - rows[row : row + depth].mean()) for row in range(depth, height - depth)]
+    drops = [
+        float(rows[max(0, row - depth) : row].mean() - rows[row : row + depth].mean())
+        for row in range(depth, height - depth)
+    ]
     if not drops or max(drops) <= 0.06:
         return 0.55
-    return (depth + int(np.argmax(drops))) / height
+    return float((depth + int(np.argmax(drops))) / height)
 
 
 def falloff(
@@ -160,7 +163,7 @@ def falloff(
     exponent = strength * (np.clip((np.hypot(x, y) - 0.16) / 0.42, 0, 1.3) ** 1.3 - 0.30)
     if matte is not None:
         exponent = exponent * (1 - 0.75 * gaussian_blur(matte, longest / 60))
-    return np.power(np.clip(image, 0, 1), np.exp(exponent)[..., None]).astype(np.float32)
+    return np.asarray(np.power(np.clip(image, 0, 1), np.exp(exponent)[..., None]), np.float32)
 
 
 def defocus(image: FloatArray, matte: FloatArray, radius: int) -> FloatArray:
@@ -182,6 +185,6 @@ def defocus(image: FloatArray, matte: FloatArray, radius: int) -> FloatArray:
     blurred = mix(
         far / np.maximum(far_weight, 1e-4)[..., None],
         near / np.maximum(near_weight, 1e-3)[..., None],
-        np.clip(near_weight * 4, 0, 1).astype(np.float32),
+        unit(near_weight * 4),
     )
-    return np.power(np.clip(blurred, 0, 1), 1 / 2.2).astype(np.float32)
+    return np.asarray(np.power(np.clip(blurred, 0, 1), 1 / 2.2), np.float32)

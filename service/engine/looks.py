@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, resize
+from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, resize, unit
 
 PAPER: FloatArray = np.array([0.985, 0.975, 0.95], np.float32)
 _SECTORS = 8
@@ -38,7 +38,7 @@ def kuwahara(image: FloatArray, radius: int) -> FloatArray:
         weight = 1 / (1 + np.power(255 * 0.6 * deviation, _SHARPNESS))
         total += mean * weight[..., None]
         weights += weight
-    return (total / weights[..., None]).astype(np.float32)
+    return np.asarray(total / weights[..., None], np.float32)
 
 
 def oil(image: FloatArray, keep: FloatArray, generator: np.random.Generator, *, is_grey: bool = False) -> FloatArray:
@@ -58,7 +58,7 @@ def oil(image: FloatArray, keep: FloatArray, generator: np.random.Generator, *, 
     busy = gaussian_blur(np.abs(source_grey - gaussian_blur(source_grey, longest / 60)), longest / 50)
     visible = np.clip(busy * 14, 0.10, 1) * np.clip(4 * painted_grey * (1 - painted_grey) + 0.15, 0, 1)
     painted = painted * (1 + 0.050 * np.clip(relief, -2.5, 2.5) * visible * (1 - 0.8 * keep))[..., None]
-    return np.clip(painted, 0, 1).astype(np.float32)
+    return unit(painted)
 
 
 def _brush_relief(image: FloatArray, generator: np.random.Generator, steps: int = 9) -> FloatArray:
@@ -129,7 +129,7 @@ def watercolour(
         inked = np.maximum(inked, np.clip(keep * 1.2, 0, 1)).astype(np.float32)
         paper = np.ones_like(painted) * PAPER * (1 + 0.012 * grain[..., None])
         painted = mix(paper.astype(np.float32), (painted * PAPER / PAPER.max()).astype(np.float32), inked)
-    return np.clip(painted, 0, 1).astype(np.float32)
+    return unit(painted)
 
 
 def film(image: FloatArray, generator: np.random.Generator) -> FloatArray:
@@ -138,7 +138,7 @@ def film(image: FloatArray, generator: np.random.Generator) -> FloatArray:
     grey = grey + 0.32 * grey * (1 - grey) * (2 * grey - 1)
     grain = gaussian_blur(generator.normal(size=grey.shape).astype(np.float32), 0.7) * 0.028
     toned = np.power(np.clip(grey, 0, 1)[..., None], _FILM_TONE)
-    return np.clip(toned + (grain * (4 * grey * (1 - grey)))[..., None], 0, 1).astype(np.float32)
+    return unit(toned + (grain * (4 * grey * (1 - grey)))[..., None])
 
 
 def vintage(image: FloatArray, generator: np.random.Generator) -> FloatArray:
@@ -150,7 +150,7 @@ def vintage(image: FloatArray, generator: np.random.Generator) -> FloatArray:
     faded = faded + (shadows * (1 - grey) + lights * grey) * weight * 1.6
     faded = 0.06 * (1 - faded) * weight + faded
     grain = gaussian_blur(generator.normal(size=grey.shape[:2]).astype(np.float32), 0.7) * 0.022
-    return np.clip(faded + grain[..., None] * weight, 0, 1).astype(np.float32)
+    return unit(faded + grain[..., None] * weight)
 
 
 def pencil(image: FloatArray, generator: np.random.Generator) -> FloatArray:
@@ -166,7 +166,8 @@ def pencil(image: FloatArray, generator: np.random.Generator) -> FloatArray:
     drawn = np.clip(lines * tone, 0, 1)
     grain = _grain(height, width, generator, 0.9) * 0.02
     graphite = np.array([0.17, 0.17, 0.20], np.float32)
-    return np.clip(graphite + (PAPER - graphite) * np.clip(drawn + grain * (1 - drawn), 0, 1)[..., None], 0, 1).astype(np.float32)
+    covered = np.clip(drawn + grain * (1 - drawn), 0, 1)
+    return unit(graphite + (PAPER - graphite) * covered[..., None])
 
 
 def _hatching(height: int, width: int, generator: np.random.Generator) -> FloatArray:
@@ -178,7 +179,7 @@ def _hatching(height: int, width: int, generator: np.random.Generator) -> FloatA
     turned = cv2.warpAffine(streaks, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
     top, left = (side - height) // 2, (side - width) // 2
     part = turned[top : top + height, left : left + width]
-    return np.clip((part - part.mean()) / (part.std() + 1e-6) * 0.3 + 0.5, 0, 1).astype(np.float32)
+    return unit((part - part.mean()) / (part.std() + 1e-6) * 0.3 + 0.5)
 
 
 def poster(image: FloatArray, keep: FloatArray) -> FloatArray:
@@ -198,12 +199,16 @@ def poster(image: FloatArray, keep: FloatArray) -> FloatArray:
 
 def duotone(image: FloatArray, generator: np.random.Generator) -> FloatArray:
     """Two inks on paper: dark blue shadows into a warm light."""
-    pairs = (((0.09, 0.12, 0.30), (0.99, 0.90, 0.78)), ((0.22, 0.06, 0.24), (1.0, 0.86, 0.62)), ((0.03, 0.20, 0.22), (0.97, 0.95, 0.80)))
+    pairs = (
+        ((0.09, 0.12, 0.30), (0.99, 0.90, 0.78)),
+        ((0.22, 0.06, 0.24), (1.0, 0.86, 0.62)),
+        ((0.03, 0.20, 0.22), (0.97, 0.95, 0.80)),
+    )
     dark, pale = (np.array(ink, np.float32) for ink in pairs[int(generator.integers(len(pairs)))])
     grey = luma(image)
     grey = np.clip(grey + 0.25 * grey * (1 - grey) * (2 * grey - 1) * 2, 0, 1)
-    grain = _grain(*grey.shape, generator, 0.8) * 0.015
-    return np.clip(dark + (pale - dark) * np.clip(grey + grain, 0, 1)[..., None], 0, 1).astype(np.float32)
+    grain = _grain(grey.shape[0], grey.shape[1], generator, 0.8) * 0.015
+    return unit(dark + (pale - dark) * np.clip(grey + grain, 0, 1)[..., None])
 
 
 def _grain(height: int, width: int, generator: np.random.Generator, size: float) -> FloatArray:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import cv2
 import numpy as np
 
 from service.core.values import Size
 from service.engine.analysis import Source
-from service.engine.arrays import ByteArray, FloatArray, as_float, resize, to_lab
+from service.engine.arrays import AnyArray, ByteArray, FloatArray, as_float, resize, resize_to, to_lab, unit
 from service.engine.boxes import Box, Matrix, box_mask, moved
 from service.engine.compose import Placing, place_source
 from service.engine.ground import Ground, find_figure, find_ground
@@ -37,7 +38,7 @@ class Sides:
     top: bool
     bottom: bool
 
-    def __iter__(self):  # type: ignore[no-untyped-def]  # of four booleans
+    def __iter__(self) -> Iterator[bool]:
         return iter((self.left, self.right, self.top, self.bottom))
 
     def any(self) -> bool:
@@ -107,14 +108,16 @@ class Scene:
             return Box(self.width - box.right, box.top, box.width, box.height)
 
         left, right, top, bottom = self.difficulty
-        flipped = {
-            name: np.ascontiguousarray(getattr(self, name)[:, ::-1])
-            for name in ("image", "detail", "matte", "protect", "forbid", "figure", "salience")
-        }
         return dataclasses.replace(
             self,
-            **flipped,
-            alpha=None if self.alpha is None else np.ascontiguousarray(self.alpha[:, ::-1]),
+            image=_flipped(self.image),
+            detail=_flipped(self.detail),
+            matte=_flipped(self.matte),
+            protect=_flipped(self.protect),
+            forbid=_flipped(self.forbid),
+            figure=_flipped(self.figure),
+            salience=_flipped(self.salience),
+            alpha=None if self.alpha is None else _flipped(self.alpha),
             faces=tuple(turned(box) for box in self.faces),
             texts=tuple(turned(box) for box in self.texts),
             pinned=Sides(self.pinned.right, self.pinned.left, self.pinned.top, self.pinned.bottom),
@@ -122,6 +125,10 @@ class Scene:
             difficulty=(right, left, top, bottom),
             page=turned(self.page),
         )
+
+
+def _flipped(array: AnyArray) -> AnyArray:
+    return cast(AnyArray, np.ascontiguousarray(array[:, ::-1]))
 
 
 def scene_of(source: Source, size: Size, checkpoint: Callable[[], None]) -> Scene:
@@ -168,7 +175,7 @@ def _compose(source: Source, size: Size, checkpoint: Callable[[], None]) -> Scen
         image=image,
         detail=detail,
         alpha=scaled_alpha,
-        matte=carried(source.matte, cv2.INTER_LINEAR) / 255,
+        matte=unit(carried(source.matte, cv2.INTER_LINEAR) / 255),
         protect=protect,
         forbid=(carried(source.forbid, cv2.INTER_NEAREST) > 0.5).astype(np.uint8),
         figure=find_figure(to_lab(image), ground),
@@ -193,7 +200,7 @@ def _enlarged(source: Source, scale: float) -> tuple[ByteArray, ByteArray | None
     large = enlarge(source.pixels)
     if large is None:
         return source.pixels, source.alpha
-    return large, None if source.alpha is None else resize(source.alpha, *large.shape[:2], cv2.INTER_CUBIC)
+    return large, None if source.alpha is None else resize_to(source.alpha, large.shape[:2], cv2.INTER_CUBIC)
 
 
 def _render(source: Source, pixels: ByteArray, placing: Placing, size: Size) -> tuple[FloatArray, ByteArray]:
@@ -229,7 +236,9 @@ def _warped(
     elif source.kind in FIGURES and scale > 1:
         method = cv2.INTER_CUBIC
     # OpenCV's warp addresses pixel centres by whole numbers, ours lie at halves.
-    centred = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]]) @ mapping @ np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    centred = (
+        np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]]) @ mapping @ np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    )
     mode = cv2.BORDER_CONSTANT if border is not None or picture.ndim == 2 else cv2.BORDER_REFLECT_101
     values = (0.0,) * 4 if border is None else (*(float(value) for value in border), 0.0)
     moved_picture = cv2.warpAffine(
@@ -258,8 +267,8 @@ def _carried_salience(source: Source, placing: Placing, size: Size) -> FloatArra
     salience = carried(source.salience)
     if not source.protect.any():
         return np.clip(salience, 0, 1)
-    coarse = resize(source.protect.astype(np.float32), *source.salience.shape, cv2.INTER_AREA)
-    return np.clip(np.maximum(salience * 0.5, carried(coarse)), 0, 1).astype(np.float32)
+    coarse = resize_to(source.protect.astype(np.float32), source.salience.shape, cv2.INTER_AREA)
+    return unit(np.maximum(salience * 0.5, carried(coarse)))
 
 
 def _is_inside(box: Box, size: Size) -> bool:

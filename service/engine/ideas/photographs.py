@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.engine.arrays import ByteArray, FloatArray, gaussian_blur, luma, mix, resize, to_grey
+from service.engine.arrays import ByteArray, FloatArray, gaussian_blur, luma, mix, resize, to_grey, unit
 from service.engine.backdrops import colour, gradient
 from service.engine.boxes import Box, Matrix, box_mask, moved
 from service.engine.checks import inspect, seam_score, twin_score
@@ -60,7 +60,7 @@ class View:
         heads = [face.grown(0.1, 0.2, 0.1, 0.1) for face in self.faces]
         faces = gaussian_blur(box_mask(self.matte.shape, heads), longest / 60) * 0.55
         texts = gaussian_blur(box_mask(self.matte.shape, self.texts), longest / 160) * 0.95
-        return np.clip(faces + texts, 0, 1).astype(np.float32)
+        return unit(faces + texts)
 
 
 def make_photograph(task: Task) -> Result:
@@ -207,6 +207,7 @@ def _widened(task: Task, frame: Frame) -> tuple[float, View]:
 def _light(task: Task) -> Result:
     """Evening, golden or low light, in nearly the same framing; full on the ground, gentler on the subject."""
     scene, bright = task.scene, _brightness(task)
+    names: tuple[str, ...]
     if scene.is_grey:
         names = ("low", "high", "punch") if bright > 0.45 else ("high", "natural", "low")
     elif bright > 0.5:
@@ -278,7 +279,7 @@ def _studio(task: Task) -> Result:
     lit = light(view.image, "natural", task.amount(0.7), side=task.side, matte=view.matte, skin=view.skin)
     wrap = np.clip(gaussian_blur(1 - view.matte, longest / 70) * view.matte * 0.5, 0, 0.35).astype(np.float32)
     wrapped = mix(lit, (1 - (1 - lit) * (1 - 0.6 * backdrop)).astype(np.float32), wrap)
-    outline = np.clip(view.matte * 1.15 - 0.1, 0, 1).astype(np.float32)
+    outline = unit(view.matte * 1.15 - 0.1)
     return Result(mix(backdrop.astype(np.float32), wrapped, outline), view.matrix)
 
 
@@ -336,14 +337,18 @@ def _film(task: Task) -> Result:
         image = mix(defocus(image, view.matte, max(2, round(scene.longest / 80))), image, view.matte)
     dark = _brightness(task) < 0.25
     lit = light(
-        image, "high" if dark else "low", task.amount(0.45), side=task.side, matte=view.matte, skin=view.skin, glow=False
+        image,
+        "high" if dark else "low",
+        task.amount(0.45),
+        side=task.side,
+        matte=view.matte,
+        skin=view.skin,
+        glow=False,
     )
     shaded = falloff(lit, _centre(task, view), task.amount(0.3 if dark else 0.75), view.matte)
     generator = task.generator()
     developed = vintage(shaded, generator) if task.variant % 2 and not scene.is_grey else film(shaded, generator)
     return Result(mix(shaded, developed, min(1.0, 0.4 + 0.6 * task.effort)), view.matrix)
-
-
 
 
 def relight_photograph(task: Task, name: str) -> Result:
@@ -352,9 +357,7 @@ def relight_photograph(task: Task, name: str) -> Result:
     return Result(_relit(task, view, name), view.matrix)
 
 
-def restyle_photograph(
-    task: Task, look: Callable[[FloatArray, FloatArray, np.random.Generator], FloatArray]
-) -> Result:
+def restyle_photograph(task: Task, look: Callable[[FloatArray, FloatArray, np.random.Generator], FloatArray]) -> Result:
     """Nearly the same framing, drawn, painted or printed."""
     view = _framed(task, Wish(1.0, 1.12, zoom=1.0 + 0.03 * (task.variant % 3), turn=0.4))
     styled = look(view.image, view.keep, task.generator())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, to_grey, to_lab
+from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, to_grey, to_lab, unit
 from service.engine.backdrops import colour, gradient, shadow, wash
 from service.engine.boxes import Matrix, box_mask, moved
 from service.engine.figures import figure_alpha, figure_matrix, has_dark_ink, is_white_ink, main_hue, on_ground
@@ -71,7 +71,7 @@ def make_plain(task: Task) -> Result:
         "film": _film,
         "studio": _studio,
     }
-    return Result(np.clip(makers[task.idea](task, posed, hue), 0, 1).astype(np.float32), posed.matrix)
+    return Result(unit(makers[task.idea](task, posed, hue)), posed.matrix)
 
 
 def relight_plain(task: Task, name: str) -> Result:
@@ -136,10 +136,12 @@ def _lit_figure(task: Task, posed: _Posed, name: str, amount: float, side: int) 
 
 def _own_shade(scene: Scene, strength: float) -> FloatArray:
     """The ground's own colour, darker: for grounds that are not light."""
-    return np.clip(scene.ground.rgb * np.float32(strength), 0, 1)
+    return unit(scene.ground.rgb * np.float32(strength))
 
 
-def _settled(task: Task, posed: _Posed, ground: FloatArray, shade: FloatArray | None, lit: FloatArray | None) -> FloatArray:
+def _settled(
+    task: Task, posed: _Posed, ground: FloatArray, shade: FloatArray | None, lit: FloatArray | None
+) -> FloatArray:
     """The figure on another ground: multiplied where that was light, cut out where it was not."""
     scene = task.scene
     if scene.ground.is_light:
@@ -189,7 +191,12 @@ def _table(task: Task, hue: float, saturation: float, value: float) -> FloatArra
     """A backdrop that runs into a table top."""
     height, width = _ground_size(task)
     backdrop = gradient(
-        height, width, colour(hue, saturation, value), colour(hue, saturation * 1.8, value - 0.09), (-task.side * 0.3, -0.4), 0.08
+        height,
+        width,
+        colour(hue, saturation, value),
+        colour(hue, saturation * 1.8, value - 0.09),
+        (-task.side * 0.3, -0.4),
+        0.08,
     )
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     top = np.repeat(np.clip((rows - 0.70) / 0.06, 0, 1), width, 1).astype(np.float32)
@@ -197,7 +204,7 @@ def _table(task: Task, hue: float, saturation: float, value: float) -> FloatArra
     return mix(backdrop, warm, gaussian_blur(top, max(height, width) / 60))
 
 
-def _light(task: Task, posed: _Posed, hue: float) -> FloatArray:
+def _light(task: Task, posed: _Posed, hue: float) -> FloatArray:  # noqa: ARG001 - the makers' signature
     """Evening light on the figure and on a warm ground."""
     scene, (height, width) = task.scene, _ground_size(task)
     if scene.ground.is_light:
@@ -215,7 +222,12 @@ def _mood(task: Task, posed: _Posed, hue: float) -> FloatArray:
     product = scene.kind is Kind.PRODUCT
     spot = (task.side * 0.3, -0.2)
     dark = gradient(
-        height, width, colour(hue + (190 if product else 0), 0.42, 0.30), colour(hue + (200 if product else 15), 0.50, 0.15), spot, 0.5
+        height,
+        width,
+        colour(hue + (190 if product else 0), 0.42, 0.30),
+        colour(hue + (200 if product else 15), 0.50, 0.15),
+        spot,
+        0.5,
     )
     if not scene.ground.is_light:
         ground = gradient(height, width, _own_shade(scene, 1.15), _own_shade(scene, 0.62), spot, 0.3)
@@ -246,7 +258,7 @@ def _reversed(task: Task, posed: _Posed, dark: FloatArray) -> FloatArray:
     inverted = lab.copy()
     inverted[..., 0] = 100 - lab[..., 0] * 0.97
     pale = np.clip(cv2.cvtColor(inverted, cv2.COLOR_Lab2RGB), 0, 1)
-    ink = mix(pale, posed.image, np.clip((chroma - 18) / 20, 0, 1).astype(np.float32))
+    ink = mix(pale, posed.image, unit((chroma - 18) / 20))
     inked = np.clip(np.linalg.norm(lab - task.scene.ground.lab, axis=2) / 60, 0, 1)
     return mix(dark, ink, inked.astype(np.float32))
 
@@ -259,9 +271,9 @@ def _paint(task: Task, posed: _Posed, hue: float) -> FloatArray:
         texts = moved(scene.texts, posed.matrix)
         keep = np.clip(gaussian_blur(box_mask((height, width), texts), scene.longest / 160) * 0.95, 0, 1)
         on_own = np.where(posed.alpha[..., None] > 0.02, posed.image, scene.ground.rgb).astype(np.float32)
-        grown = cv2.dilate(posed.alpha, np.ones((3, 3), np.uint8))
+        grown = unit(cv2.dilate(posed.alpha, np.ones((3, 3), np.uint8)))
         painted = watercolour(on_own, keep.astype(np.float32), generator, figure=grown)
-        outline = np.clip(gaussian_blur(posed.alpha, 1.5) * 1.5, 0, 1).astype(np.float32)
+        outline = unit(gaussian_blur(posed.alpha, 1.5) * 1.5)
         if not scene.ground.is_light:
             return mix(np.broadcast_to(scene.ground.rgb, painted.shape), painted, outline)
         around = gaussian_blur(cv2.dilate(posed.alpha, np.ones((9, 9), np.uint8)), scene.longest / 16)
@@ -298,9 +310,13 @@ def _film(task: Task, posed: _Posed, hue: float) -> FloatArray:  # noqa: ARG001 
     pale = np.full(3, 0.90 if scene.ground.is_light else base * 0.7, np.float32)
     ground = gradient(height, width, pale, pale * np.float32(0.88), (task.side * 0.3, -0.4), 0.08)
     plain = to_grey(posed.image)
-    settled = on_ground(plain, posed.alpha, ground, np.full(3, max(base, 0.02), np.float32)) if scene.ground.is_light else None
+    settled = (
+        on_ground(plain, posed.alpha, ground, np.full(3, max(base, 0.02), np.float32))
+        if scene.ground.is_light
+        else None
+    )
     if settled is None:
-        return mix(ground, grey, np.clip(posed.alpha * 1.2, 0, 1).astype(np.float32))
+        return mix(ground, grey, unit(posed.alpha * 1.2))
     return mix(settled, grey, posed.alpha)
 
 

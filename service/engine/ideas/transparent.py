@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, to_grey
+from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, to_grey, unit
 from service.engine.backdrops import colour, shadow
 from service.engine.boxes import Matrix, box_mask, moved
 from service.engine.figures import figure_matrix
@@ -40,7 +40,7 @@ def make_transparent(task: Task) -> Result:
     if not task.relights:
         return Result(image, matrix, alpha)
     made = _MAKERS[task.idea](task, image, alpha, matrix)
-    return Result(np.clip(made[0], 0, 1).astype(np.float32), matrix, np.clip(made[1], 0, 1).astype(np.float32))
+    return Result(unit(made[0]), matrix, unit(made[1]))
 
 
 def relight_transparent(task: Task, name: str) -> Result:
@@ -61,7 +61,9 @@ def _pose(task: Task) -> Matrix:
     if rim > 0.3:  # it fills the frame: it may only become smaller
         return similarity(scene.width, scene.height, min(size, 0.98), 0, 0, 0)
     upright = bool(scene.texts) or scene.is_pixel_art
-    return figure_matrix(scene, size, mirrored * x, y, 0.0 if upright else mirrored * tilt * min(1.3, task.effort), _ROOM)
+    return figure_matrix(
+        scene, size, mirrored * x, y, 0.0 if upright else mirrored * tilt * min(1.3, task.effort), _ROOM
+    )
 
 
 def _moved(picture: FloatArray, matrix: Matrix, task: Task) -> FloatArray:
@@ -70,7 +72,9 @@ def _moved(picture: FloatArray, matrix: Matrix, task: Task) -> FloatArray:
     if task.scene.is_pixel_art:
         method = cv2.INTER_NEAREST
     mode = cv2.BORDER_CONSTANT if picture.ndim == 2 else cv2.BORDER_REPLICATE
-    return np.asarray(np.clip(cv2.warpAffine(picture, matrix, (width, height), flags=method, borderMode=mode), 0, 1), np.float32)
+    return np.asarray(
+        np.clip(cv2.warpAffine(picture, matrix, (width, height), flags=method, borderMode=mode), 0, 1), np.float32
+    )
 
 
 Layer = tuple[FloatArray, FloatArray]
@@ -102,7 +106,7 @@ def _mood(task: Task, image: FloatArray, alpha: FloatArray, matrix: Matrix) -> L
     longest = task.scene.longest
     radius = max(3, longest // 55)
     ring = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    outline = np.clip(gaussian_blur(cv2.dilate(alpha, ring), 1), 0, 1).astype(np.float32)
+    outline = unit(gaussian_blur(cv2.dilate(alpha, ring), 1))
     edge = np.ones(3, np.float32) if not _is_white(task, image, alpha) else _NIGHT
     lit = light(image, "morning", task.amount(0.8), side=-task.side, matte=alpha, glow=False)
     sticker = mix(np.broadcast_to(edge, image.shape), lit, alpha)
@@ -125,7 +129,9 @@ def _paint(task: Task, image: FloatArray, alpha: FloatArray, matrix: Matrix) -> 
     if task.scene.is_grey:
         return _inked(task, image, alpha, matrix)
     texts = moved(task.scene.texts, matrix)
-    keep = np.clip(gaussian_blur(box_mask(alpha.shape, texts), task.scene.longest / 160) * 0.95, 0, 1).astype(np.float32)
+    keep = np.clip(gaussian_blur(box_mask(alpha.shape, texts), task.scene.longest / 160) * 0.95, 0, 1).astype(
+        np.float32
+    )
     painter = oil if task.variant % 2 else watercolour
     return painter(image, keep, task.generator()), alpha
 

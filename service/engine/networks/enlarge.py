@@ -1,4 +1,4 @@
-"""Small pictures four times as large: the network realesr-animevideov3 of Real-ESRGAN (Wang et al., 2021; BSD-3-Clause).
+"""Small pictures four times as large: realesr-animevideov3 of Real-ESRGAN (Wang et al., 2021; BSD-3-Clause).
 
 It is a plain chain (3 x 3 convolutions with parametric ReLUs, then a pixel shuffle added to the enlarged input), so
 it is computed right here: a runtime of its own would be a hundred times as large as the network.
@@ -28,7 +28,7 @@ _MARGIN = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
-    """A 3 x 3 convolution as a matrix, out x (9 places x in), its bias, and the slopes of negative values (None after the last)."""
+    """A 3 x 3 convolution as a matrix, out x (9 places x in), its bias, and slopes for negative values."""
 
     kernel: FloatArray = field(repr=False)
     bias: FloatArray = field(repr=False)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from service.engine.arrays import ByteArray, FloatArray, resize
+from service.engine.arrays import ByteArray, FloatArray, resize_to
 from service.engine.networks import weights
 
 _SIDE = 256
@@ -28,7 +28,7 @@ def find_people(pixels: ByteArray) -> FloatArray | None:
     with _lock:  # OpenCV's networks keep their input and output inside
         network.setInput(blob)
         found = network.forward()[0, 0].copy()
-    return np.clip(resize(cast(FloatArray, found), *pixels.shape[:2], cv2.INTER_LINEAR), 0, 1)
+    return np.clip(resize_to(cast(FloatArray, found), pixels.shape[:2], cv2.INTER_LINEAR), 0, 1)
 
 
 def _open(path: Path) -> Any:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from service.engine.plan import make_plan
 from variation_measures import explain
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Size
 from service.engine import MODELS, Cancelled, Source, automatic_size, vary
-from service.engine.plan import make_plan
 
 Pixels = npt.NDArray[np.uint8]
 Analysed = Callable[[str], Source]
