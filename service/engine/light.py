@@ -125,7 +125,7 @@ def _with_sun(lit: FloatArray, grey: FloatArray, side: int, skin: FloatArray | N
     strength = np.exp(-((np.hypot(across, down) / 0.70) ** 2)) * (0.46 * amount)
     if skin is not None:
         strength = strength * (1 - 0.7 * skin)
-    share = (grey * 0.75 + 0.25) * strength
+    share = (grey * 0.9 + 0.1) * strength
     lit = 1 - (1 - lit) * (1 - share[..., None] * _GLOW_COLOUR)
     if skin is not None:
         return np.asarray(lit, np.float32)

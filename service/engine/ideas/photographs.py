@@ -225,7 +225,8 @@ def _light(task: Task) -> Result:
 def _relit(task: Task, view: View, name: str) -> FloatArray:
     lit = light(view.image, name, task.amount(1.0), side=task.side, matte=_solid(view), skin=view.skin)
     if not task.scene.is_soft:
-        return lit
+        # Without an outline to treat apart, light that falls off is what tells the subject from the rest.
+        return falloff(lit, _centre(task, view), task.amount(0.30))
     return mix(light(view.image, name, task.amount(1.25), side=task.side), lit, view.matte)
 
 
@@ -253,7 +254,7 @@ def _aside(task: Task) -> Result:
         return Result(view.image, view.matrix)
     name = "high" if task.scene.is_grey or bright <= 0.3 else ("morning", "high")[task.variant % 2]
     lit = light(view.image, name, task.amount(1.35), side=-task.side, skin=view.skin)
-    return Result(lit, view.matrix)
+    return Result(falloff(lit, _centre(task, view), task.amount(0.40)), view.matrix)
 
 
 def _studio(task: Task) -> Result:

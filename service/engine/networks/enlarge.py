@@ -23,6 +23,7 @@ _HALF_PRECISION_TAG = 0x01306B47
 _WIDTH = 64
 _LAYERS = 18
 _TILE = 64
+_LEAST_SIDE = 16
 _MARGIN = 10
 
 
@@ -37,7 +38,7 @@ class _Layer:
 
 def enlarge(pixels: ByteArray) -> ByteArray | None:
     """``pixels`` (H x W x 3 bytes, RGB) four times as large; None without the network or where it is too large."""
-    if pixels.shape[0] * pixels.shape[1] > MOST_PIXELS:
+    if pixels.shape[0] * pixels.shape[1] > MOST_PIXELS or min(pixels.shape[:2]) < _LEAST_SIDE:
         return None
     layers = weights.load(weights.ENLARGER, _read)
     if layers is None:
