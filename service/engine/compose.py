@@ -119,7 +119,7 @@ def _held_sides(source: Source) -> tuple[float, float]:
 def _placed(
     source: Source, size: Size, scale: float, x: float, y: float, uncovered: tuple[float, float] = (0.5, 0.5)
 ) -> Placing:
-    """The source at ``scale``: cropped at ``x``, ``y``, or placed at ``uncovered`` where it is smaller than the frame."""
+    """The source at ``scale``: cropped at ``x``, ``y``, or placed at ``uncovered`` where it is smaller."""
     free_x, free_y = size.width - source.size.width * scale, size.height - source.size.height * scale
     left = free_x * (x if free_x < 0 else uncovered[0])
     top = free_y * (y if free_y < 0 else uncovered[1])

@@ -107,12 +107,12 @@ def _legible(image: Pixels) -> int:
 def _white_faults(before: Pixels, after: list[Pixels]) -> list[str]:
     if np.median(_ring(before).min(1)) < WHITE:
         return []
-    greyed = [
-        str(number)
-        for number, image in enumerate(after, 1)
-        if NO_LONGER_WHITE <= np.median(_ring(image).min(1)) < WHITE
-        and np.median(np.ptp(_ring(image).astype(int), 1)) < 4
-    ]
+    greyed = []
+    for number, image in enumerate(after, 1):
+        ring = _ring(image).astype(int)
+        nearly_white = NO_LONGER_WHITE <= np.median(ring.min(1)) < WHITE
+        if nearly_white and np.median(np.ptp(ring, axis=1)) < 4:  # a tint is meant, a grey is not
+            greyed.append(str(number))
     return [f"white turned grey in {', '.join(greyed)}"] if greyed else []
 
 

@@ -131,15 +131,6 @@ class TestWithoutNetworks:
         assert not Source.analyse(photo("astronaut.png")).faces
 
 
-def test_numpy_fills_as_well_as_compiled_code(
-    monkeypatch: pytest.MonkeyPatch, analysed: Callable[[str], Source], photo: Callable[[str], Pixels], square: Size
-) -> None:
-    monkeypatch.setattr(fill, "kernels", kernels_numpy)
-    source = photo("coffee.png")
-    image = vary(analysed("coffee.png"), square, seed=1, index=1, model="recompose")
-    assert explain(source, image).inliers >= 40
-
-
 def test_both_fills_are_reproducible_and_leave_the_known_part_alone(
     monkeypatch: pytest.MonkeyPatch, photo: Callable[[str], Pixels]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -172,12 +173,18 @@ class TestIdeas:
 
 
 class TestStyles:
-    @pytest.mark.parametrize("style", STYLES)
-    def test_each_changes_the_picture_in_its_own_way(self, style: str, analysed: Analysed) -> None:
+    def test_each_changes_the_picture_in_its_own_way(self, analysed: Analysed) -> None:
+        made = [
+            vary(analysed("coffee.png"), SMALL, model="restyle", seed=1, index=0, style=style).astype(int)
+            for style in STYLES
+        ]
+        for one, other in itertools.combinations(made, 2):
+            assert np.abs(one - other).mean() > 1.5
+
+    def test_without_one_the_images_take_turns(self, analysed: Analysed) -> None:
         source = analysed("coffee.png")
-        image = vary(source, SMALL, model="restyle", seed=1, index=0, style=style).astype(int)
-        others = [vary(source, SMALL, model="restyle", seed=1, index=0, style=each) for each in STYLES if each != style]
-        assert min(np.abs(image - other).mean() for other in others) > 1.5
+        second = vary(source, SMALL, model="restyle", seed=1, index=1)
+        assert np.array_equal(second, vary(source, SMALL, model="restyle", seed=1, index=1, style=STYLES[1]))
 
 
 class TestTransparency:
@@ -218,8 +225,8 @@ class TestAnyPicture:
     )
     def test_gives_an_image_of_the_size_asked_for(self, picture: Pixels) -> None:
         source = Source.analyse(picture)
-        for size in (SMALL, automatic_size(source.size)):
-            image = vary(source, size, seed=1, index=1, strength=0.9)
+        for size, index in ((SMALL, 1), (automatic_size(source.size), 0)):
+            image = vary(source, size, seed=1, index=index, strength=0.9)
             assert image.shape == (size.height, size.width, 3)
             assert image.dtype == np.uint8
 
