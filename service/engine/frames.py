@@ -172,7 +172,7 @@ def _score(scene: Scene, wish: Wish, weights: _Weights, frame: Frame) -> float |
         return None
     centre_x, centre_y = float(weights.focus @ x) / width - 0.5, float(weights.focus @ y) / height - 0.5
     off_thirds = min(abs(centre_x), abs(abs(centre_x) - 1 / 6))
-    score = -3 * max(0.0, 0.9 - float(weights.salience[counted].sum())) - 0.8 * off_thirds - 0.5 * abs(centre_y)
+    score = -7 * max(0.0, 0.93 - float(weights.salience[counted].sum())) - 0.8 * off_thirds - 0.5 * abs(centre_y)
     score += 0.8 * abs(math.log(frame.zoom)) + wish.aside * math.hypot(frame.shift_x / width, frame.shift_y / height)
     if wish.aside >= 1:
         score -= 0.9 * off_thirds

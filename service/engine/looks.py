@@ -194,7 +194,7 @@ def poster(image: FloatArray, keep: FloatArray) -> FloatArray:
     lab[..., 0] = (base + np.clip((level - base - 0.5) * 6 + 0.5, 0, 1)) / steps * 100
     lab[..., 1:] = gaussian_blur(np.ascontiguousarray(lab[..., 1:]), longest / 250) * 1.45
     printed = np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1)
-    return mix(printed.astype(np.float32), flat, keep * 0.5)
+    return mix(printed, flat, np.clip(keep * 1.4, 0, 0.85))
 
 
 def duotone(image: FloatArray, generator: np.random.Generator) -> FloatArray:

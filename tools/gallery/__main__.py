@@ -137,9 +137,9 @@ def _report(groups: dict[str, list[Row]], listed: dict[str, Any]) -> str:
         "stand here too.",
         "",
         f"**{passed} of {len(rows)} sets are without a fault** that [measures.py](../tools/gallery/measures.py) can",
-        "count: faces lost or doubled, lines of text lost or invented, anything mirrored, white turned grey, alpha lost,",
-        "images that are little more than a crop, or alike. It counts faces and text with the networks that the engine",
-        "itself uses, on the finished pictures; it cannot see taste, and it takes blurred small print for lost.",
+        "count: faces lost or doubled, lines of text lost or invented, anything mirrored, white turned grey, alpha",
+        "lost, images that are little more than a crop, or alike. It counts faces and text with the networks that the",
+        "engine itself uses, on the finished pictures; it cannot see taste, and it takes blurred small print for lost.",
         "",
     ]
     for group, found in groups.items():

@@ -47,9 +47,10 @@ def judge(source: Pixels, images: list[Pixels], *, is_document: bool) -> Verdict
     after = [opaque(image) for image in images]
     faults += _face_faults(before, after)
     faults += _text_faults(before, after)
-    if source.shape[2] == 4 and any(image.shape[2] != 4 or (image[..., 3] < 250).mean() < 0.01 for image in images):
+    transparent = source.shape[2] == 4 and (source[..., 3] < 250).mean() >= 0.01
+    if transparent and any(image.shape[2] != 4 or (image[..., 3] < 250).mean() < 0.01 for image in images):
         faults.append("alpha is lost")
-    if source.shape[2] == 3:
+    if not transparent:
         faults += _white_faults(before, after)
         for number, image in enumerate(after):
             found = explain(before, image)

@@ -65,7 +65,7 @@ def make(task: Task) -> Result:
 def relight(task: Task) -> Result:
     """The same framing, light ``index`` of the list; skin, white and black are kept."""
     scene = task.scene
-    names = _LIGHTS_OF_GREY if scene.is_grey else _LIGHTS
+    names = _LIGHTS_OF_GREY if scene.is_grey and scene.kind is not Kind.DOCUMENT else _LIGHTS
     name = names[task.index % len(names)]
     if scene.kind in PHOTOGRAPHS or scene.kind is Kind.FLAT:
         return relight_photograph(task, name)

@@ -23,6 +23,15 @@ _SMALL_LETTERS = 11
 
 _LEAST_SCALE_OF_SMALL = 0.95
 
+_LAMPS = {
+    "evening": (1, 0.92, 0.80),
+    "gold": (1, 0.96, 0.87),
+    "morning": (0.94, 0.98, 1),
+    "dusk": (0.80, 0.86, 1),
+    "low": (0.86, 0.84, 0.80),
+}
+"""What white paper looks like under each light; any other leaves it white."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
@@ -68,11 +77,11 @@ def make_page(task: Task) -> Result:
 def relight_page(task: Task, name: str) -> Result:
     """The page under a lamp: white stays white where it is brightest."""
     scene = task.scene
-    tint = {"evening": (1, 0.95, 0.86), "gold": (1, 0.97, 0.90), "morning": (0.95, 0.98, 1), "dusk": (0.88, 0.92, 1)}
-    lamp = np.array(tint.get(name, (1, 1, 1)), np.float32)
-    x = np.linspace(-1, 1, scene.width, dtype=np.float32)[None] * task.side
+    lamp = np.array(_LAMPS.get(name, (1, 1, 1)), np.float32)
+    side = task.side * (-1 if task.index % 2 else 1)
+    x = np.linspace(-1, 1, scene.width, dtype=np.float32)[None] * side
     y = np.linspace(-1, 1, scene.height, dtype=np.float32)[:, None]
-    reach = np.clip(0.5 * x + 0.5 * y + 0.3, 0, 1.3) * task.amount(0.28)
+    reach = np.clip(0.5 * x + 0.5 * y + 0.3, 0, 1.3) * task.amount(0.30)
     return Result(unit(scene.image * lamp * (1 - reach)[..., None]), np.eye(2, 3, dtype=np.float32))
 
 

@@ -167,7 +167,10 @@ def _wider(task: Task) -> Result:
                 if cost < 0.25:
                     break  # no seam that anyone would see: no need to try the others
     if best is None:
-        return _studio(task) if scene.is_soft and scene.kind is Kind.PEOPLE and task.relights else _aside(task)
+        if scene.is_soft and scene.kind is Kind.PEOPLE and task.relights:
+            # Another backdrop than the one that "studio" itself would take in the same request.
+            return _studio(dataclasses.replace(task, variant=task.variant + 1))
+        return _aside(task)
     view = best[1]
     if not task.relights:
         return Result(view.image, view.matrix)
