@@ -8,6 +8,8 @@ GRPC_PORT ?= 50051
 DOUBLES_PORT ?= 9000
 # A configuration file other than ./gateway.yaml: CONFIG=staging.yaml make run
 CONFIG ?=
+# How long to look for new examples: make test-explore EXPLORE_SECONDS=3600
+EXPLORE_SECONDS ?= 600
 export HTTP_PORT GRPC_PORT
 
 VENV := .venv
@@ -16,7 +18,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo gallery test check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
+.PHONY: help run demo gallery test test-explore test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +32,16 @@ demo: $(VENV)/run-installed $(VENV)/networks-installed ## Vary a sample photo en
 test: $(VENV)/dev-installed $(VENV)/networks-installed node-installed ## Run every test, the real Envoy and the OpenAI SDKs included
 	$(BIN)/pytest -n 2 --dist loadfile
 
+test-explore: $(VENV)/dev-installed ## Look for new failing examples of the property tests, for EXPLORE_SECONDS
+	@end=$$(( $$(date +%s) + $(EXPLORE_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
+		$(BIN)/pytest -q -m hypothesis --hypothesis-profile=explore tests || exit 1; done
+
+test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
+	$(BIN)/pytest tests/clients -m "clients or not clients"
+
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 
-gen: $(VENV)/dev-installed ## Regenerate gen/ from protos/
+gen: $(VENV)/dev-installed ## Regenerate gen/ from protos/; what needs Go or Node is left as it is where there is none
 	tools/generate.sh $(BIN)/python gen
 
 format: $(VENV)/dev-installed ## Format the code
@@ -43,19 +52,19 @@ run-doubles: $(VENV)/dev-installed ## Start a double of every provider, to see f
 	@exec $(BIN)/python -m tests.doubles --port $(DOUBLES_PORT)
 
 bench: $(VENV)/bench-installed ## Measure the gateway beside its floor (BENCH_PEERS=1: and its peers); see bench/README.md
-	PYTHONPATH=gen $(BIN)/python -m bench
+	PYTHONPATH=gen/python $(BIN)/python -m bench
 
 bench-check: $(VENV)/bench-installed ## Compare the gateway's ratios to its floor with the committed ones
-	PYTHONPATH=gen $(BIN)/python -m bench check
+	PYTHONPATH=gen/python $(BIN)/python -m bench check
 
 bench-peers: .bench/installed ## Install LiteLLM and Portkey, pinned, into .bench/ for BENCH_PEERS=1
 
 bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up to a million entries, and direct hits over gRPC
-	PYTHONPATH=gen $(BIN)/python -m bench.bench_cache_hit
+	PYTHONPATH=gen/python $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
 
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .

@@ -182,6 +182,6 @@ def _wait_until_ready(http: int, log: Path) -> None:
 
 def _paths() -> dict[str, str]:
     return {
-        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'gen'}",
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'gen' / 'python'}",
         "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(REPOSITORY / ".gateway" / "cache")),
     }

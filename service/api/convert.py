@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,11 @@ from google.protobuf.message import DecodeError
 from imagevariations.v1 import image_variation_pb2 as pb
 from imagevariations.v1 import model_service_pb2
 
-from service.api.status import error_fields
+from service.api.status import attempt_message, request_error
 from service.api.validation import Fields, fallback_name
 from service.catalog.profile import Price, Profile
-from service.core.errors import GatewayError
-from service.core.values import Attempt, Size, Target, Usage
+from service.core.errors import GatewayError, invalid
+from service.core.values import Size, Target, Usage
 from service.gateway.directory import Alias, Directory, Provider
 from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted, VisibleEvent
 from service.gateway.outcome import CacheReport, FinishedImage, Outcome
@@ -22,6 +23,7 @@ from service.governance.keys import VirtualKey
 
 _EVENT_PREFIX = "image_variation."
 _MEGAPIXEL = 1024 * 1024
+LARGEST_PAGE = 1000
 
 
 def fields_from_message(message: pb.CreateImageVariationRequest) -> Fields:
@@ -33,6 +35,7 @@ def fields_from_message(message: pb.CreateImageVariationRequest) -> Fields:
     return Fields(
         model=message.model,
         image=message.image,
+        image_given=message.HasField("image"),
         image_url=message.image_url,
         n=message.n if message.HasField("n") else None,
         size=message.size,
@@ -123,15 +126,15 @@ def event_message(event: VisibleEvent) -> pb.StreamImageVariationResponse:
             return pb.StreamImageVariationResponse(
                 type=f"{_EVENT_PREFIX}attempt_failed",
                 attempt_failed=pb.AttemptFailed(
-                    attempt=_attempt_message(event.attempt),
+                    attempt=attempt_message(event.attempt),
                     reason=event.reason,
                     next=str(event.next_target) if event.next_target else "",
                 ),
             )
         case ImageCompleted():
-            return pb.StreamImageVariationResponse(
-                type=f"{_EVENT_PREFIX}image_completed", image_completed=image_message(event.image)
-            )
+            image = image_message(event.image)
+            image.provider, image.model = event.target.provider, event.target.model
+            return pb.StreamImageVariationResponse(type=f"{_EVENT_PREFIX}image_completed", image_completed=image)
 
 
 def completed_message(outcome: Outcome) -> pb.StreamImageVariationResponse:
@@ -141,10 +144,14 @@ def completed_message(outcome: Outcome) -> pb.StreamImageVariationResponse:
     )
 
 
-def failed_message(error: GatewayError) -> pb.StreamImageVariationResponse:
+def keep_alive_message() -> pb.StreamImageVariationResponse:
+    """Says that the work goes on."""
+    return pb.StreamImageVariationResponse(type=f"{_EVENT_PREFIX}keep_alive", keep_alive=pb.KeepAlive())
+
+
+def failed_message(error: GatewayError, request_id: str) -> pb.StreamImageVariationResponse:
     """The last event of a stream that failed after it had begun, where no status can be sent any more."""
-    told = {name: value for name, value in error_fields(error).items() if value is not None}
-    return pb.StreamImageVariationResponse(type=f"{_EVENT_PREFIX}failed", failed=pb.StreamError(**told))
+    return pb.StreamImageVariationResponse(type=f"{_EVENT_PREFIX}failed", failed=request_error(error, request_id))
 
 
 def _extra_fields(outcome: Outcome) -> pb.ExtraFields:
@@ -155,7 +162,7 @@ def _extra_fields(outcome: Outcome) -> pb.ExtraFields:
         model_deployment=outcome.deployment,
         latency=outcome.latency_ms,
         chunk_index=0,
-        attempts=[_attempt_message(attempt) for attempt in outcome.attempts],
+        attempts=[attempt_message(attempt) for attempt in outcome.attempts],
         fallback_index=outcome.fallback_index,
         warnings=outcome.warnings,
     )
@@ -208,17 +215,6 @@ def _cache_message(report: CacheReport) -> pb.CacheDebug:
     return message
 
 
-def _attempt_message(attempt: Attempt) -> pb.Attempt:
-    return pb.Attempt(
-        provider=attempt.provider,
-        model=attempt.model,
-        key=attempt.key,
-        latency=attempt.latency_ms,
-        outcome=attempt.outcome,
-        status=attempt.status,
-    )
-
-
 def _usage_message(usage: Usage) -> pb.Usage:
     return pb.Usage(
         input_tokens=_count(usage.input_tokens),
@@ -239,14 +235,26 @@ def _count(number: int) -> int:
 
 
 def models_message(
-    directory: Directory, warnings: Mapping[Target, Sequence[str]], key: VirtualKey | None = None
+    directory: Directory,
+    warnings: Mapping[Target, Sequence[str]],
+    key: VirtualKey | None = None,
+    *,
+    page_size: int = 0,
+    page_token: str = "",
 ) -> model_service_pb2.ListModelsResponse:
-    """Every model that is listed, then the aliases.
+    """Every model that is listed, then the aliases, or a page of them.
 
     Args:
         warnings: What is wrong with a model, such as a sunset date that has passed.
         key: Leaves out what it may not use. None: everything may be used.
+        page_size: Most models to list. 0: all of them.
+        page_token: Where the page begins: what the page before said. Empty: at the beginning.
+
+    Raises:
+        GatewayError: INVALID_REQUEST for a page that cannot be.
     """
+    if not 0 <= page_size <= LARGEST_PAGE:
+        raise invalid("page_size", f"page_size must be a whole number from 0 to {LARGEST_PAGE}, not {page_size}.")
     may_use = key.may_use if key else lambda _: True
     models = [
         _model_message(provider, name, profile, warnings.get(Target(provider.name, name), ()))
@@ -259,7 +267,26 @@ def models_message(
         for name, alias in directory.aliases.items()
         if any(may_use(weighted.target) for weighted in alias.targets)
     )
-    return model_service_pb2.ListModelsResponse(object="list", data=models)
+    first = _page_start(models, page_token)
+    page = models[first : first + page_size] if page_size else models[first:]
+    rest = models[first + len(page) :]
+    return model_service_pb2.ListModelsResponse(
+        object="list", data=page, next_page_token=_page_token(rest[0].id) if rest else ""
+    )
+
+
+def _page_token(first_id: str) -> str:
+    """Names the model that a page begins with: a list that changes meanwhile loses nothing and repeats nothing."""
+    return base64.urlsafe_b64encode(first_id.encode()).decode().rstrip("=")
+
+
+def _page_start(models: Sequence[model_service_pb2.Model], token: str) -> int:
+    if not token:
+        return 0
+    for position, model in enumerate(models):
+        if _page_token(model.id) == token:
+            return position
+    raise invalid("page_token", "page_token must be the next_page_token of an earlier page; begin again without it.")
 
 
 def _model_message(provider: Provider, name: str, profile: Profile, warnings: Sequence[str]) -> model_service_pb2.Model:
@@ -289,6 +316,7 @@ def _model_message(provider: Provider, name: str, profile: Profile, warnings: Se
         owned_by=provider.name,
         capabilities=capabilities,
         warnings=[*([unavailable.message] if unavailable else []), *warnings],
+        notes=profile.notes,
     )
 
 

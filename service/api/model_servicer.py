@@ -32,7 +32,13 @@ class ModelServicer:
         context: Context,
     ) -> model_service_pb2.ListModelsResponse:
         async def handle(call: Call) -> model_service_pb2.ListModelsResponse:
-            request.read()  # It has no fields, but it must be one.
-            return models_message(self._directory, self._warnings, call.caller.key)
+            asked = request.read()
+            return models_message(
+                self._directory,
+                self._warnings,
+                call.caller.key,
+                page_size=asked.page_size,
+                page_token=asked.page_token,
+            )
 
         return await self._calls.unary("ListModels", context, handle)

@@ -9,15 +9,21 @@ from urllib.parse import quote
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from imagevariations.v1 import image_variation_pb2 as pb
 
 from service.core.errors import ErrorKind, GatewayError
+from service.core.values import Attempt
 
 ERROR_DOMAIN = "imagevariations.v1"
 LONGEST_MESSAGE = 1500
 # gRPC drops a whole answer whose metadata exceeds 8 KB, and percent-encodes the message there: one Chinese character
 # takes nine bytes. The message is in it once so and, in base64, twice more.
 MOST_MESSAGE_BYTES = 1800
+# Of the details in their binary form, attempts included: those are what is left out where all is too much.
+MOST_DETAILS_BYTES = 4000
+MOST_ATTEMPTS = 16
 _NOT_ENCODED = "".join(chr(code) for code in range(32, 127) if chr(code) != "%")
 
 ENVELOPE_HEADER = "x-error-envelope"
@@ -57,9 +63,15 @@ STATUS: Mapping[ErrorKind, Row] = {
     ErrorKind.DEADLINE_EXCEEDED: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "timeout_error", "timeout"),
     ErrorKind.BAD_RESPONSE: Row(grpc.StatusCode.UNAVAILABLE, 502, "api_error", "bad_provider_response"),
     ErrorKind.MODEL_GONE: Row(grpc.StatusCode.NOT_FOUND, 404, _INVALID, "model_not_found"),
+    ErrorKind.TIME_SHARE_USED: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "timeout_error", "timeout"),
+    ErrorKind.OUT_OF_RESOURCES: Row(grpc.StatusCode.UNAVAILABLE, 503, "api_error", "overloaded"),
     ErrorKind.CANCELLED: Row(grpc.StatusCode.CANCELLED, 499, "api_error", "cancelled"),
     ErrorKind.INTERNAL: Row(grpc.StatusCode.INTERNAL, 500, "api_error", "internal_error"),
 }
+
+
+# Failures that pass by themselves. The others would meet the same request again.
+_PASSING = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE, ErrorKind.OUT_OF_RESOURCES})
 
 
 def internal_error(request_id: str) -> GatewayError:
@@ -97,7 +109,42 @@ def error_fields(error: GatewayError) -> dict[str, str | None]:
     }
 
 
-def trailers(error: GatewayError, *, transcoded: bool) -> tuple[tuple[str, str | bytes], ...]:
+def should_retry(error: GatewayError) -> bool:
+    """Whether the same request may succeed later, and surely has cost nothing so far."""
+    return not error.may_have_run and error.kind in _PASSING
+
+
+def request_error(error: GatewayError, request_id: str) -> pb.RequestError:
+    """Everything that callers are told of ``error``."""
+    row = STATUS[error.kind]
+    message = pb.RequestError(
+        message=_message(error),
+        type=row.type,
+        code=error.code or row.code,
+        param=error.param,
+        http_status=row.http_status,
+        should_retry=should_retry(error),
+        request_id=request_id,
+        attempts=[attempt_message(attempt) for attempt in error.attempts],
+    )
+    if error.retry_after_s is not None:
+        message.retry_after_ms = round(error.retry_after_s * 1000)
+    return message
+
+
+def attempt_message(attempt: Attempt) -> pb.Attempt:
+    """One try as callers see it."""
+    return pb.Attempt(
+        provider=attempt.provider,
+        model=attempt.model,
+        key=attempt.key,
+        latency=attempt.latency_ms,
+        outcome=attempt.outcome,
+        status=attempt.status,
+    )
+
+
+def trailers(error: GatewayError, *, transcoded: bool, request_id: str = "") -> tuple[tuple[str, str | bytes], ...]:
     """The trailing metadata that tells the whole of ``error``.
 
     Native gRPC clients get google.rpc details. Behind Envoy, which cannot express every HTTP status nor our
@@ -112,13 +159,13 @@ def trailers(error: GatewayError, *, transcoded: bool) -> tuple[tuple[str, str |
         told.append((ENVELOPE_HEADER, json.dumps({"error": error_fields(error)}, ensure_ascii=True)))
         told.append((HTTP_STATUS_HEADER, str(row.http_status)))
     else:
-        told.append((STATUS_DETAILS_HEADER, _rich_status(error, row).SerializeToString()))
+        told.append((STATUS_DETAILS_HEADER, _rich_status(error, row, request_id).SerializeToString()))
     return tuple(told)
 
 
-def _rich_status(error: GatewayError, row: Row) -> status_pb2.Status:
+def _rich_status(error: GatewayError, row: Row, request_id: str) -> status_pb2.Status:
     code, _ = row.grpc_code.value
-    details = [
+    details: list[Message] = [
         error_details_pb2.ErrorInfo(
             reason=(error.code or row.code).upper(),
             domain=ERROR_DOMAIN,
@@ -132,12 +179,20 @@ def _rich_status(error: GatewayError, row: Row) -> status_pb2.Status:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(int(error.retry_after_s * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    packed = []
-    for detail in details:
-        holder = any_pb2.Any()
-        holder.Pack(detail)
-        packed.append(holder)
-    return status_pb2.Status(code=code, message=short_message(error), details=packed)
+    status = status_pb2.Status(code=code, message=short_message(error), details=[_packed(each) for each in details])
+    whole = request_error(error, request_id)
+    whole.ClearField("message")  # The status has it.
+    del whole.attempts[:-MOST_ATTEMPTS]
+    while whole.attempts and status.ByteSize() + whole.ByteSize() > MOST_DETAILS_BYTES:
+        del whole.attempts[0]
+    status.details.append(_packed(whole))
+    return status
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    holder = any_pb2.Any()
+    holder.Pack(detail)
+    return holder
 
 
 def _param(error: GatewayError) -> dict[str, str]:

@@ -1,21 +1,18 @@
-"""Reads catalog.yaml: what is known of providers and their models, as frozen values.
-
-The reading is strict, so that a typing mistake in a fact is found by the first test and not by a customer.
-"""
+"""What is known of providers and their models, as frozen values: made from the catalogue's documents."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.resources
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
-import yaml
-
+from service.catalog import documents
 from service.catalog.profile import Price, Profile, PromptRule
 from service.core.values import ImageFormat, Size
 
@@ -51,14 +48,16 @@ class ProviderEntry:
     Attributes:
         translator: A row of the registry, or EMBEDDED_TRANSLATOR.
         base_url: Without a trailing slash; empty where the configuration has to say.
+        hosts: Further hosts that are the vendor's own: exact names, or suffixes that start with a dot.
         default_model: An example; always one of ``models``.
-        default_profile: For models that the catalog does not list.
+        default_profile: What the models have in common, and what is assumed of those that the catalog does not list.
     """
 
     name: str
     title: str
     translator: str
     base_url: str
+    hosts: tuple[str, ...]
     trusted_hosts: tuple[str, ...]
     variables: Variables
     options: Mapping[str, str]
@@ -69,27 +68,32 @@ class ProviderEntry:
 
 
 @functools.cache
-def load() -> Mapping[str, ProviderEntry]:
-    """The catalog that ships with the service, read once."""
-    return parse(importlib.resources.files(__package__).joinpath("catalog.yaml").read_text(encoding="utf-8"))
+def load(overlay: Path | None = None) -> Mapping[str, ProviderEntry]:
+    """The catalog that ships with the service, read once.
+
+    Args:
+        overlay: A file of the operator's, whose facts go before ours.
+
+    Raises:
+        ValueError: The overlay cannot be read or makes no sense; names file, provider, model and key.
+    """
+    sections = documents.shipped()
+    return _entries(sections if overlay is None else documents.laid_over(sections, documents.overlay(overlay)))
 
 
 def parse(text: str) -> Mapping[str, ProviderEntry]:
-    """The catalog written in ``text``, by provider name.
+    """The catalog written in ``text``, sections by provider name.
 
     Raises:
         ValueError: A key is unknown or missing, or a value makes no sense; names provider, model and key.
     """
-    try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of SafeLoader
-    except yaml.YAMLError as error:
-        raise ValueError(f"catalog: {error}") from error
-    sections = _mapping(document, "catalog")
-    return MappingProxyType({name: _entry(name, section) for name, section in sections.items()})
+    return _entries(_mapping(documents.read(text, "catalog"), "catalog"))
 
 
 def profile(entry: ProviderEntry, model: str, overrides: Mapping[str, Any] = _NO_OVERRIDES) -> Profile:
-    """What a model can do: the catalog's facts, or the provider's default for a model it does not list.
+    """What a model can do: the catalog's facts, or the provider's usual ones for a model that it does not list.
+
+    Nothing is known of an unlisted model's price, unless the provider is free, nor of its end.
 
     Args:
         overrides: Fields of Profile that differ, as values of the fields' types or as the catalog writes them.
@@ -97,25 +101,78 @@ def profile(entry: ProviderEntry, model: str, overrides: Mapping[str, Any] = _NO
     Raises:
         ValueError: An override is unknown or makes no sense; names provider, model and key.
     """
-    return _profile(overrides, entry.models.get(model, entry.default_profile), f"{entry.name}/{model}")
+    base = listed(entry.models, model) or unlisted(entry)
+    made = _profile(overrides, base, f"{entry.name}/{model}")
+    if "price" in overrides or made.free == base.free:
+        return made
+    # A price of nothing goes with what is free, and with nothing else.
+    return dataclasses.replace(made, price=Price() if made.free else None)
 
 
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that does not let a repeated key win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
-        if repeated is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {repeated!r} is repeated", node.start_mark)
-        return super().construct_mapping(node, deep)
+def listed(models: Mapping[str, Profile], model: str) -> Profile | None:
+    """The facts of a model in a list, or of the model that a fixed version (``owner/name:version``) is one of."""
+    return models.get(model) or models.get(model.partition(":")[0])
 
 
-def _entry(name: str, value: Any) -> ProviderEntry:
+def unlisted(entry: ProviderEntry) -> Profile:
+    """What is assumed of a provider's model that the catalog does not list."""
+    usual = entry.default_profile
+    return dataclasses.replace(usual, price=usual.price if usual.free else None, sunset=None, source="", checked=None)
+
+
+def is_vendors(entry: ProviderEntry, base_url: str) -> bool:
+    """Whether an address is one of the vendor's own, so that its models, prices and ends hold there."""
+    if not base_url or base_url == entry.base_url:
+        return True
+    host = urlsplit(base_url).hostname or ""
+    known = (urlsplit(entry.base_url).hostname or "", *entry.hosts, *entry.trusted_hosts)
+    return any(host == each or (each.startswith(".") and host.endswith(each)) for each in known if each)
+
+
+def elsewhere(entry: ProviderEntry) -> ProviderEntry:
+    """The entry for a server that speaks the vendor's format but is not the vendor: no models, no price, no end."""
+    return dataclasses.replace(entry, models=MappingProxyType({}), default_profile=unlisted(entry))
+
+
+class _Profiles:
+    """The profiles of all sections. One may be ``like: provider`` or ``like: provider/model`` and differ from that."""
+
+    def __init__(self, sections: Mapping[str, Any]) -> None:
+        self._sections = sections
+
+    def default(self, provider: str, trail: tuple[str, ...] = ()) -> Profile:
+        facts = _mapping(self._sections[provider], provider).get("default_profile", {})
+        return self._made(facts, Profile(), f"{provider}/default_profile", trail)
+
+    def model(self, provider: str, name: str, trail: tuple[str, ...] = ()) -> Profile:
+        facts = _mapping(_mapping(self._sections[provider], provider).get("models", {}), f"{provider}/models")[name]
+        return self._made(facts, None, f"{provider}/{name}", trail)
+
+    def _made(self, facts: Any, base: Profile | None, where: str, trail: tuple[str, ...]) -> Profile:
+        own = dict(_mapping(facts, where))
+        like = own.pop("like", None)
+        if like is None:
+            return _profile(own, base if base is not None else self.default(where.partition("/")[0], trail), where)
+        provider, slash, model = like.partition("/") if isinstance(like, str) else ("", "", "")
+        section = self._sections.get(provider)
+        known = isinstance(section, Mapping) and (not slash or model in (section.get("models") or {}))
+        if not known or where in trail:
+            raise ValueError(f"{where}/like: must name a provider or provider/model of the catalog, not {like!r}")
+        trail = (*trail, where)
+        return _profile(own, self.model(provider, model, trail) if slash else self.default(provider, trail), where)
+
+
+def _entries(sections: Mapping[str, Any]) -> Mapping[str, ProviderEntry]:
+    profiles = _Profiles(sections)
+    return MappingProxyType({name: _entry(name, section, profiles) for name, section in sections.items()})
+
+
+def _entry(name: str, value: Any, profiles: _Profiles) -> ProviderEntry:
     known: dict[str, Callable[[Any, str], Any]] = {
         "title": _text,
         "translator": _text,
         "base_url": _base_url,
+        "hosts": _texts,
         "trusted_hosts": _texts,
         "variables": _variables,
         "options": _options,
@@ -126,19 +183,23 @@ def _entry(name: str, value: Any) -> ProviderEntry:
     for key in section:
         if key not in (*known, "default_profile", "models"):
             raise ValueError(f"{name}: unknown key {key!r}")
-    fields: dict[str, Any] = {"base_url": "", "trusted_hosts": (), "variables": Variables(), "options": {}, "notes": ""}
+    fields: dict[str, Any] = {
+        "base_url": "",
+        "hosts": (),
+        "trusted_hosts": (),
+        "variables": Variables(),
+        "options": {},
+        "notes": "",
+    }
     fields |= {key: read(section[key], f"{name}/{key}") for key, read in known.items() if key in section}
     for required in ("title", "translator", "default_model"):
         if not fields.get(required):
             raise ValueError(f"{name}: {required} is missing")
-    default_profile = _profile(section.get("default_profile", {}), Profile(), f"{name}/default_profile")
-    models = {
-        model: _profile(facts, default_profile, f"{name}/{model}")
-        for model, facts in _mapping(section.get("models", {}), f"{name}/models").items()
-    }
+    models = {model: profiles.model(name, model) for model in _mapping(section.get("models", {}), f"{name}/models")}
     if fields["default_model"] not in models:
         raise ValueError(f"{name}: default_model {fields['default_model']!r} is not among its models")
-    return ProviderEntry(name=name, default_profile=default_profile, models=MappingProxyType(models), **fields)
+    default = profiles.default(name)
+    return ProviderEntry(name=name, default_profile=default, models=MappingProxyType(models), **fields)
 
 
 def _profile(facts: Any, base: Profile, where: str) -> Profile:
@@ -151,7 +212,7 @@ def _profile(facts: Any, base: Profile, where: str) -> Profile:
     made = dataclasses.replace(base, **changes)
     least = -(-made.min_side // made.size_multiple) * made.size_multiple
     most = made.max_side // made.size_multiple * made.size_multiple
-    if not made.sizes and (least > most or least * least > made.max_pixels):
+    if not made.sizes and (least > most or least * least > made.max_pixels or made.min_pixels > made.max_pixels):
         raise ValueError(f"{where}: no size satisfies min_side, max_side, max_pixels and size_multiple")
     if not made.input_formats:
         raise ValueError(f"{where}/input_formats: at least one is needed")

@@ -39,7 +39,6 @@ class FittedRequest:
     Attributes:
         parts: The calls to make; their ``n`` add up to the request's.
         size: The size to ask the provider for, or None to leave it to the provider.
-        final_size: The size that every result is brought to afterwards, or None for as it comes.
         output_format: The format to ask the provider for, or None; results are converted afterwards if need be.
         options: The caller's ``provider_options`` for this provider.
         warnings: A sentence for each wish that had to be dropped.
@@ -47,7 +46,6 @@ class FittedRequest:
 
     parts: tuple[Part, ...]
     size: Size | None
-    final_size: Size | None
     prompt: str
     strength: float | None
     quality: str
@@ -103,7 +101,6 @@ def fit(
     return FittedRequest(
         parts=split(request.n, profile.max_n, kept("seed", request.seed, profile.seed, None)),
         size=size_to_ask(request.size, profile, source),
-        final_size=request.size,
         prompt=prompt,
         strength=kept("strength", request.strength, profile.strength, None),
         quality=kept("quality", request.quality, profile.quality, ""),
@@ -160,9 +157,13 @@ def _nearest_offered(width: float, height: float, sizes: tuple[Size, ...]) -> Si
 def _nearest_free(width: float, height: float, profile: Profile) -> Size:
     """The shape scaled into the limits and rounded up to the multiple; a limit wins over the shape."""
     multiple = profile.size_multiple
+    if width > height * profile.max_ratio:
+        height = width / profile.max_ratio
+    elif height > width * profile.max_ratio:
+        width = height / profile.max_ratio
     least = _up(profile.min_side, multiple)
     most = profile.max_side // multiple * multiple
-    enlarged = max(1.0, least / min(width, height))
+    enlarged = max(1.0, least / min(width, height), math.sqrt(profile.min_pixels / (width * height)))
     width, height = width * enlarged, height * enlarged
     reduced = min(1.0, most / max(width, height), math.sqrt(profile.max_pixels / (width * height)))
     sides = [min(most, max(least, _up(side * reduced, multiple))) for side in (width, height)]

@@ -35,14 +35,15 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one model can do. Facts, kept as data in catalog.yaml, that the gateway fits requests to.
+    """What one model can do. Facts, kept as data in service/catalog/data, that the gateway fits requests to.
 
     Attributes:
         max_n: Most images one call makes; the gateway splits larger requests.
         sizes: Exactly the output sizes on offer. Empty: any size within the limits below.
         size_multiple: Sides of the output must be multiples of this many pixels.
         min_side, max_side: Limits of an output side, in pixels.
-        max_pixels: Limit of output width times height.
+        min_pixels, max_pixels: Limits of output width times height.
+        max_ratio: The longer side of the output is at most this many times the shorter.
         output_follows_input: The output has the size of the input; no size can be asked for.
         auto_follows_input: Asked for no size, the model takes the shape of the input. Otherwise its default is an
             unrelated shape, and the gateway asks for the size nearest to the source's shape.
@@ -57,7 +58,14 @@ class Profile:
         price: None where unknown.
         sunset: The day from which the provider no longer serves it.
         free: Repeating a call costs nothing (self-hosted, embedded), so any failure may be retried.
+        image_field: At vendors whose models differ in it, the field that takes the source; ``images[]`` where it takes
+            a list. Empty: not known, so the model is not asked at all: one that ignores an unknown field would bill
+            a picture that has nothing to do with the source.
+        count_field, size_field, strength_field: Likewise the fields for the number of images, the size (several
+            names with ``+`` between them) and the strength. Empty: there is none.
         notes: What is uncertain about these facts, for the people who read ListModels.
+        source: Where the facts come from.
+        checked: The day on which they were last compared with that.
     """
 
     max_n: int = 1
@@ -65,7 +73,9 @@ class Profile:
     size_multiple: int = 1
     min_side: int = 64
     max_side: int = 4096
+    min_pixels: int = 1
     max_pixels: int = 4096 * 4096
+    max_ratio: int = 1000
     output_follows_input: bool = False
     auto_follows_input: bool = False
     input_formats: tuple[ImageFormat, ...] = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP)
@@ -84,4 +94,10 @@ class Profile:
     price: Price | None = None
     sunset: date | None = None
     free: bool = False
+    image_field: str = ""
+    count_field: str = ""
+    size_field: str = ""
+    strength_field: str = ""
     notes: str = ""
+    source: str = ""
+    checked: date | None = None

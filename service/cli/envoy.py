@@ -57,8 +57,8 @@ def _descriptor_set() -> Path:
     import imagevariations
 
     package = Path(str(imagevariations.__file__)).parent
-    # In a checkout it stands beside the package, in a wheel within it.
-    for place in (package.parent / "imagevariations.binpb", package / "imagevariations.binpb"):
+    # In a checkout it stands beside gen/python, in a wheel within the package.
+    for place in (package.parents[1] / "imagevariations.binpb", package / "imagevariations.binpb"):
         if place.is_file():
             return place
     raise FileNotFoundError("imagevariations.binpb is not part of this installation; `make gen` makes it")

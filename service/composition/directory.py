@@ -18,6 +18,7 @@ from service.providers.base import Endpoint
 from service.providers.registry import TRANSLATORS
 from service.routing.backoff import Backoff
 from service.routing.breaker import BreakerPolicy, Breakers
+from service.routing.retry import RetryPolicy
 from service.routing.route import WeightedTarget
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
@@ -33,7 +34,7 @@ SUNSET_NOTICE = timedelta(days=60)
 
 def make_directory(config: Config, local: LocalBackend, executor: Executor) -> Directory:
     """Every provider and alias that the configuration names; with direct keys, the rest of the catalog too."""
-    entries = catalog.load()
+    entries = config.entries
     breakers = Breakers(BreakerPolicy(failures=config.breaker.failures, open_s=config.breaker.cooldown))
     providers = []
     if config.engine.enabled:
@@ -48,7 +49,7 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
         }
         settings = {**usual, **settings}
     for name, each in settings.items():
-        entry = entries[each.type or name]
+        entry = each.entry(entries[each.type or name])
         # At an address of the operator's own, whether a key is needed is the operator's to know.
         needs_key = "" if each.base_url else _needs_key(name, entry)
         backend = RemoteBackend(_upstream(name, entry, each, config), executor, breakers, needs_key=needs_key)
@@ -58,7 +59,8 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
                 name,
                 backend,
                 _profiles(entry, each),
-                default_profile=entry.default_profile,
+                # Of a server that speaks a vendor's format, the models are those that the operator lists, if any.
+                default_profile=catalog.unlisted(entry) if entry.models or not each.models else None,
                 concurrency=each.concurrency,
                 checks_keys=bool(needs_key),
                 allow_raw=allow_raw,
@@ -89,8 +91,19 @@ def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:
     return aliases.get(default_route) or Alias((WeightedTarget(_target(default_route)),))
 
 
+def model_warnings(
+    directory: Directory, today: date, engine_limitations: Sequence[str] = ()
+) -> Mapping[Target, Sequence[str]]:
+    """Sentences about models for ListModels and the log: their end, and the parts that the embedded engine lacks."""
+    warnings = dict(sunset_warnings(directory, today))
+    local = directory.providers.get(EMBEDDED_PROVIDER)
+    if local is not None and engine_limitations:
+        warnings |= {Target(EMBEDDED_PROVIDER, model): tuple(engine_limitations) for model in local.profiles}
+    return warnings
+
+
 def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
-    """What to tell of models that their provider no longer serves, or is about to stop serving."""
+    """Sentences about models that their provider no longer serves, or is about to stop serving."""
     return {
         Target(provider.name, model): (
             f"{provider.name} no longer serves {model} since {profile.sunset}."
@@ -114,10 +127,12 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
         [WeightedCredential(key.credential, key.weight, frozenset(key.models)) for key in settings.keys]
     )
     exchange = ExchangeSettings(
-        attempt_timeout_s=settings.timeout or config.timeouts.attempt,
-        max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
         max_response_bytes=config.limits.response_bytes,
-        backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+        retry=RetryPolicy(
+            attempt_timeout_s=settings.timeout or config.timeouts.attempt,
+            max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
+            backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+        ),
     )
     headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
     return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from service.catalog import catalog
 from service.config.document import Document
 from service.config.models import EMBEDDED_PROVIDER, Config
 from service.config.problems import did_you_mean
@@ -47,7 +46,7 @@ def check_access(document: Document, config: Config) -> None:
 
 def _check_providers(document: Document, config: Config, path: tuple[str | int, ...], named: Iterable[str]) -> None:
     # A provider whose key is not in the environment today may be named all the same: the file outlives a shell.
-    known = {EMBEDDED_PROVIDER, *config.providers, *catalog.load()}
+    known = {EMBEDDED_PROVIDER, *config.providers, *config.entries}
     for name in named:
         if name not in known:
             document.report((*path, name), f"there is no provider {name!r}{did_you_mean(name, known)}")

@@ -46,17 +46,18 @@ def load(
     Raises:
         ConfigError: With everything that is wrong, each with its place.
     """
-    entries = shipped_catalog.load() if catalog is None else catalog
-    types = {name: entry for name, entry in entries.items() if entry.translator != EMBEDDED_TRANSLATOR}
     document = _read(path, environment)
     _override(document, environment)
+    entries = _catalog(document) if catalog is None else catalog
+    types = {name: entry for name, entry in entries.items() if entry.translator != EMBEDDED_TRANSLATOR}
     _add_vendors(document, environment, types)
     config = _validate(document, environment)
     if config is not None:
+        config._entries = entries
         config = _cross_check(config, document, types)
     if document.problems or config is None:
         raise ConfigError(document.problems)
-    # The two attributes that are not settings, filled in by the one maker of this class.
+    # The attributes that are not settings are filled in by the one maker of this class.
     config._document = document
     config._warnings = tuple(document.redacted(warning) for warning in unusable_targets(config, types))
     return config
@@ -76,6 +77,18 @@ def _read(path: Path | None, environment: Mapping[str, str]) -> Document:
     except OSError as error:
         raise ConfigError([Problem(str(file), 0, "", f"cannot be read: {error.strerror}")]) from None
     return read_document(str(file), data, environment)
+
+
+def _catalog(document: Document) -> Mapping[str, ProviderEntry]:
+    """The catalogue, with the file that the configuration names laid over it."""
+    overlay = document.values.get("catalog")
+    if not overlay or not isinstance(overlay, str):
+        return shipped_catalog.load()
+    try:
+        return shipped_catalog.load(Path(overlay).expanduser())
+    except ValueError as error:
+        document.report(("catalog",), str(error))
+        return shipped_catalog.load()
 
 
 def _override(document: Document, environment: Mapping[str, str]) -> None:
@@ -188,6 +201,6 @@ def _check_provider(
         document.report(("providers", name), f"needs a base_url: every {entry.title} has its own")
     for model, overrides in provider.models.items():
         try:
-            shipped_catalog.profile(entry, model, overrides.facts)
+            shipped_catalog.profile(provider.entry(entry), model, overrides.facts)
         except ValueError as error:
             document.report(("providers", name, "models", model), f"makes no sense: {error}")

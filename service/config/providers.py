@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BeforeValidator, Field, ValidationInfo, create_model, model_validator
 
+from service.catalog.catalog import ProviderEntry, elsewhere, is_vendors
 from service.catalog.profile import Price, Profile
 from service.config.fields import (
     Frozen,
@@ -123,6 +124,8 @@ class ProviderSettings(Settings):
         options: Wire-format settings, such as ``api_version``, ``region`` or ``project``.
         headers: Further request headers. Their values are treated as secrets.
         models: Per model name, facts that differ from the catalog. A new name adds a model.
+        inherit_catalog: Whether the catalog's models, prices and ends of this type hold here. None: where ``base_url``
+            is one of the vendor's own addresses, or the type is a server that its users run and no models are given.
         timeout: Seconds for one attempt, polling included. None: ``timeouts.attempt``.
         max_retries: None: ``retries.max``.
         concurrency: Most calls at a time. None: no limit of its own.
@@ -138,11 +141,21 @@ class ProviderSettings(Settings):
     options: Frozen[str, str] = Field(default_factory=empty)
     headers: Frozen[HeaderName, Secret] = Field(default_factory=empty)
     models: Frozen[str, ProfileOverrides] = Field(default_factory=empty)
+    inherit_catalog: bool | None = None
     timeout: Seconds | None = None
     max_retries: Annotated[Whole, Field(ge=0, le=10)] | None = None
     concurrency: Annotated[Whole, Field(ge=1, le=100_000)] | None = None
     allow_raw: bool | None = None
     always_raw: bool = False
+
+    def entry(self, catalogued: ProviderEntry) -> ProviderEntry:
+        """What is known of this provider: the catalog's entry for its type, without what holds for the vendor only."""
+        inherits = self.inherit_catalog
+        if inherits is None:
+            # Servers that their users run are at addresses of their users' own.
+            users_own = catalogued.default_profile.free and not self.models
+            inherits = users_own or is_vendors(catalogued, self.base_url)
+        return catalogued if inherits else elsewhere(catalogued)
 
     @model_validator(mode="after")
     def _name_keys(self) -> ProviderSettings:

@@ -55,6 +55,8 @@ class CallResult:
 
     ``images`` may be fewer than asked for, never empty (that is a BAD_RESPONSE error).
     ``cost_usd`` is set only where the provider reports it; otherwise the catalog's price applies.
+    ``seeds``, ``finish_reasons`` and ``aspect_ratio`` are the provider's own words, as far as it reports them: one for
+    all images, or one for each in their order.
     """
 
     images: tuple[ProducedImage, ...]
@@ -64,6 +66,9 @@ class CallResult:
     quality: str = ""
     background: str = ""
     warnings: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    finish_reasons: tuple[str, ...] = ()
+    aspect_ratio: str = ""
 
 
 @dataclass(frozen=True, slots=True)

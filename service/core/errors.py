@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
+
+from service.core.values import Attempt
 
 
 class ErrorKind(Enum):
@@ -30,10 +33,14 @@ class ErrorKind(Enum):
     TIMEOUT = "timeout"
     BAD_RESPONSE = "bad_response"
     MODEL_GONE = "model_gone"
+    # The target's share of the request's time ran out while others were still to be tried: nobody is to blame.
+    TIME_SHARE_USED = "time_share_used"
     # The caller's own time ran out: no target has time left, and none is to blame.
     DEADLINE_EXCEEDED = "deadline_exceeded"
     # Ours.
     CANCELLED = "cancelled"
+    # This process lacks file descriptors, memory or ports: no provider is to blame.
+    OUT_OF_RESOURCES = "out_of_resources"
     INTERNAL = "internal"
 
 
@@ -49,6 +56,7 @@ class GatewayError(Exception):
         upstream_status: The HTTP status a provider answered with, where there was one.
         may_have_run: Whether a provider may have done (and billed) the work in spite of the failure.
             True unless the failure proves otherwise, so that nothing paid for is repeated.
+        attempts: Every try that was made for the request, in order.
     """
 
     kind: ErrorKind
@@ -58,6 +66,7 @@ class GatewayError(Exception):
     retry_after_s: float | None
     upstream_status: int | None
     may_have_run: bool
+    attempts: tuple[Attempt, ...]
 
     def __init__(
         self,
@@ -69,6 +78,7 @@ class GatewayError(Exception):
         retry_after_s: float | None = None,
         upstream_status: int | None = None,
         may_have_run: bool = True,
+        attempts: Sequence[Attempt] = (),
     ) -> None:
         super().__init__(message)
         self.__dict__.update(
@@ -79,11 +89,14 @@ class GatewayError(Exception):
             retry_after_s=retry_after_s,
             upstream_status=upstream_status,
             may_have_run=may_have_run,
+            attempts=tuple(attempts),
         )
 
     def replaced(self, **changes: Any) -> GatewayError:
-        """A copy with these arguments of the constructor changed, without the traceback and cause of this one."""
-        return GatewayError(**{**self.__dict__, **changes})
+        """A copy with these arguments of the constructor changed. It keeps the cause, for the log."""
+        copy = GatewayError(**{**self.__dict__, **changes})
+        copy.__cause__ = self.__cause__
+        return copy
 
     def __setattr__(self, name: str, value: object) -> None:
         # Python itself sets __traceback__, __context__ and __notes__ on exceptions in flight.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.catalog.catalog import listed
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
@@ -119,6 +120,11 @@ class Directory:
             raise GatewayError(ErrorKind.UNAVAILABLE, missing, code="provider_not_configured", may_have_run=False)
         return provider
 
+    def usable(self, target: Target) -> bool:
+        """Whether a target can be asked at all: its provider is configured, has a key, or is installed."""
+        provider = self.providers.get(target.provider)
+        return provider is not None and provider.backend.unavailable() is None
+
     def profile(self, target: Target) -> Profile:
         """What is known of a target that ``route`` returned.
 
@@ -126,7 +132,7 @@ class Directory:
             GatewayError: MODEL_GONE: an alias may lead to a model that its provider does not have.
         """
         provider = self.provider(target)
-        profile = provider.profiles.get(target.model, provider.default_profile)
+        profile = listed(provider.profiles, target.model) or provider.default_profile
         if profile is None:
             raise GatewayError(
                 ErrorKind.MODEL_GONE, f"{provider.name} has no model {target.model!r:.300}.", may_have_run=False

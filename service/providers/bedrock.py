@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import stability_shape, wire
+from service.providers import options, stability_shape, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
@@ -77,7 +77,7 @@ class BedrockStability:
             "POST",
             f"{endpoint.base_url}/model/{quote(call.model, safe='')}/invoke",
             headers={"accept": "application/json"},
-            body=wire.merged(fields, call.options),
+            body=options.json_body(fields, call.options),
         )
         return _result(wire.json_object(response))
 
@@ -135,7 +135,13 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
     if not produced:
         raise wire.bad_response("it holds no image")
     warnings = tuple(f"The provider refused one of several images: {wire.excerpt(reason)}" for reason in refused)
-    return CallResult(images=tuple(produced), warnings=warnings)
+    seeds = answer.get("seeds")
+    return CallResult(
+        images=tuple(produced),
+        warnings=warnings,
+        seeds=wire.seeds(*seeds) if isinstance(seeds, list) else (),
+        finish_reasons=tuple(said),
+    )
 
 
 def _exception(response: HttpResponse, body: Mapping[str, Any]) -> str:

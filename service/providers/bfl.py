@@ -13,7 +13,8 @@ from urllib.parse import quote
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import wire
+from service.core.values import Size
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
@@ -22,6 +23,12 @@ _FAILURES = ("Error", "Failed")
 
 # From 21:9 to 9:21, for the models that are told a shape instead of a size.
 _RATIOS = ("1:1", "21:9", "16:9", "3:2", "4:3", "5:4", "4:5", "3:4", "2:3", "9:16", "9:21")
+
+
+# FLUX 3 takes these.
+_RATIOS_OF_3 = (*_RATIOS, "2:1", "7:5", "5:7", "1:2")
+_PIXELS_OF_1K = 1024 * 1024
+_RESOLUTIONS = ((_PIXELS_OF_1K * 3 // 2, "1k"), (_PIXELS_OF_1K * 3, "1.5k"), (_PIXELS_OF_1K * 6, "2k"))
 
 
 class BlackForestLabs:
@@ -39,7 +46,7 @@ class BlackForestLabs:
                 yield HttpRequest(
                     "POST",
                     f"{endpoint.base_url}/{wire.model_path(call.model)}",
-                    body=wire.merged(_fields(call), call.options),
+                    body=options.json_body(_fields(call), call.options),
                 )
             )
         )
@@ -48,7 +55,9 @@ class BlackForestLabs:
             answer = wire.json_object((yield HttpRequest("GET", poll, Purpose.POLL, delay_s=delay)))
             if _finished(answer):
                 break
-        return CallResult(images=(_image(answer, call),), cost_usd=_cost(submitted, endpoint))
+        made = answer.get("result")
+        seeds = wire.seeds(made.get("seed")) if isinstance(made, Mapping) else ()
+        return CallResult(images=(_image(answer, call),), cost_usd=_cost(submitted, endpoint), seeds=seeds)
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime
@@ -67,6 +76,14 @@ class BlackForestLabs:
 
 def _fields(call: ProviderCall) -> dict[str, Any]:
     image = wire.base64_text(call.image.data)
+    if call.model.startswith("flux-3"):
+        return {
+            "prompt": call.prompt,
+            "images": [image],
+            "aspect_ratio": wire.nearest_ratio(call.size, _RATIOS_OF_3) if call.size else None,
+            # The price is by resolution, so none is left to the vendor.
+            "resolution": _resolution(call.size),
+        }
     fields: dict[str, Any] = {
         "prompt": call.prompt or None,
         "seed": call.seed,
@@ -83,6 +100,12 @@ def _fields(call: ProviderCall) -> dict[str, Any]:
     elif call.size:
         fields |= {"width": call.size.width, "height": call.size.height}
     return fields
+
+
+def _resolution(size: Size | None) -> str:
+    """FLUX 3's name for about as many pixels."""
+    pixels = size.pixels if size else _PIXELS_OF_1K
+    return next((name for most, name in _RESOLUTIONS if pixels <= most), "4k")
 
 
 def _polling_url(submitted: Mapping[str, Any], endpoint: Endpoint) -> str:

@@ -1,4 +1,4 @@
-"""fal: FLUX Redux, through its queue (``https://queue.fal.run``) or in one request (``https://fal.run``).
+"""fal: any of its models, through its queue (``https://queue.fal.run``) or in one request (``https://fal.run``).
 
 Which of the two it is follows from the base URL alone, and is seen from the answer, so there is no option for it.
 The queue is the catalog's default: work waits there without holding a connection that may break after it has been
@@ -16,7 +16,7 @@ from typing import Any
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import wire
+from service.providers import facts, options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
 
@@ -33,24 +33,19 @@ _KIND_OF_ERROR_TYPE: Mapping[str, ErrorKind] = {
 
 
 class FalImages:
-    """Any fal model that takes ``image_url`` and answers with ``images``."""
+    """Any fal model whose profile says which field takes the image; what else it takes are facts of the profile too."""
 
     def vary(self, call: ProviderCall, profile: Profile, endpoint: Endpoint) -> Exchange:
-        """One call, up to four images. ``strength``, where a model has it, is fal's own from 0 to 1."""
-        size = {"width": call.size.width, "height": call.size.height} if call.size else None
-        fields = {
-            "image_url": wire.data_url(call.image),
-            "prompt": call.prompt or None,
-            "image_size": size,
-            "num_images": call.n,
-            "strength": call.strength,
-            "seed": call.seed,
-            "output_format": call.output_format.value if call.output_format else None,
-        }
+        """One call, several images. ``strength``, where a model has it, is fal's own from 0 to 1."""
         path = wire.model_path(call.model, segments=range(2, 8))
-        response = yield HttpRequest("POST", f"{endpoint.base_url}/{path}", body=wire.merged(fields, call.options))
+        facts.require_image_field(call, profile, endpoint)
+        fields = facts.fields(call, profile, wire.data_url(call.image))
+        fields["output_format"] = call.output_format.value if call.output_format else None
+        response = yield HttpRequest(
+            "POST", f"{endpoint.base_url}/{path}", body=options.json_body(fields, call.options)
+        )
         answer = wire.json_object(response)
-        if "images" not in answer:
+        if "images" not in answer and "image" not in answer:
             answer = yield from _wait(answer)
         return _result(answer, call.n)
 
@@ -123,7 +118,7 @@ def _url(entry: Mapping[str, Any], name: str) -> str:
 
 def _result(answer: Mapping[str, Any], asked: int) -> CallResult:
     """Leaves out images that the safety checker flagged: fal blackens them and calls it a success."""
-    entries = answer.get("images")
+    entries = answer.get("images", [answer.get("image")])
     if not isinstance(entries, list) or not entries:
         raise wire.bad_response("it holds no image")
     flags = answer.get("has_nsfw_concepts")
@@ -138,4 +133,4 @@ def _result(answer: Mapping[str, Any], asked: int) -> CallResult:
         raise wire.rejected("the safety checker flagged every image.")
     missing = asked - len(images)
     warnings = (f"fal's safety checker held back {missing} of {asked} images.",) if any(flagged) and missing > 0 else ()
-    return CallResult(images=images, warnings=warnings)
+    return CallResult(images=images, seeds=wire.seeds(answer.get("seed")), warnings=warnings)

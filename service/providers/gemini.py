@@ -14,13 +14,13 @@ from urllib.parse import quote
 
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
-from service.core.errors import ErrorKind, GatewayError, invalid
+from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Usage
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, JsonBody, SignableRequest
 
-ASPECT_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
+ASPECT_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9", "1:4", "4:1", "1:8", "8:1")
 
 # The most pixels each ``imageSize`` stands for. 1K is the default and the only one that every model takes.
 _TIERS = ((1_700_000, None), (6_800_000, "2K"))
@@ -82,17 +82,14 @@ class GeminiImages:
     def _body(self, call: ProviderCall) -> JsonBody:
         for name in call.options:
             if name not in _OPTIONS:
-                allowed = ", ".join(sorted(_OPTIONS))
-                raise invalid(
-                    "provider_options", f"Of a generateContent request only {allowed} can be set, not {name!r}."
-                )
+                raise options.refused(name, f"of a generateContent request it can set {', '.join(sorted(_OPTIONS))}")
         image = {"inlineData": {"mimeType": call.image.format.media_type, "data": wire.base64_text(call.image.data)}}
         config: dict[str, Any] = {"responseModalities": ["TEXT", "IMAGE"]}
         if image_config := self._image_config(call):
             config["imageConfig"] = image_config
         parts = [image, {"text": call.prompt}] if call.prompt else [image]
         fields = {"contents": [{"role": "user", "parts": parts}], "generationConfig": config}
-        return JsonBody(_laid_over(fields, call.options))
+        return options.json_body(fields, call.options)
 
 
 class VertexImages(GeminiImages):
@@ -132,17 +129,6 @@ class VertexImages(GeminiImages):
         return config
 
 
-def _laid_over(fields: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """``options`` over ``fields``, object by object: setting a temperature must not unset the response modalities."""
-    result = dict(fields)
-    for name, value in options.items():
-        below = result.get(name)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            value = _laid_over(below, value)
-        result[name] = value
-    return result
-
-
 def _result(answer: Mapping[str, Any]) -> CallResult:
     feedback = answer.get("promptFeedback")
     if isinstance(feedback, dict) and (reason := feedback.get("blockReason")):
@@ -150,6 +136,7 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
         raise wire.rejected(f"{reason}. {detail}" if isinstance(detail, str) else f"{reason}.")
     images: list[ProducedImage] = []
     refusals: list[str] = []
+    reasons: list[str] = []
     words: list[str] = []
     candidates = answer.get("candidates")
     for candidate in candidates if isinstance(candidates, list) else ():
@@ -162,6 +149,8 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
             elif isinstance(text := part.get("text"), str):
                 words.append(text)
         reason = candidate.get("finishReason")
+        if isinstance(reason, str):
+            reasons.append(reason)
         if isinstance(reason, str) and reason in _REFUSALS:
             detail = candidate.get("finishMessage")
             refusals.append(f"{reason}. {detail}" if isinstance(detail, str) else f"{reason}.")
@@ -176,6 +165,7 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
         usage=_usage(answer.get("usageMetadata")),
         deployment=version if isinstance(version, str) else "",
         warnings=tuple(f"The provider refused one of several images: {why}" for why in refusals),
+        finish_reasons=tuple(reasons),
     )
 
 
@@ -192,14 +182,14 @@ def _usage(metadata: object) -> Usage | None:
     """Token counts. Thoughts are billed as text output, so they count as such."""
     if not isinstance(metadata, dict):
         return None
-    input_tokens = _count(metadata.get("promptTokenCount"))
-    output_tokens = _count(metadata.get("candidatesTokenCount")) + _count(metadata.get("thoughtsTokenCount"))
+    input_tokens = wire.count(metadata.get("promptTokenCount"))
+    output_tokens = wire.count(metadata.get("candidatesTokenCount")) + wire.count(metadata.get("thoughtsTokenCount"))
     input_image = _of_modality(metadata.get("promptTokensDetails"), "IMAGE")
     output_image = _of_modality(metadata.get("candidatesTokensDetails"), "IMAGE")
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        total_tokens=_count(metadata.get("totalTokenCount")) or input_tokens + output_tokens,
+        total_tokens=wire.count(metadata.get("totalTokenCount")) or input_tokens + output_tokens,
         input_image_tokens=input_image,
         input_text_tokens=max(input_tokens - input_image, 0),
         output_image_tokens=output_image,
@@ -209,14 +199,10 @@ def _usage(metadata: object) -> Usage | None:
 
 def _of_modality(details: object, modality: str) -> int:
     return sum(
-        _count(detail.get("tokenCount"))
+        wire.count(detail.get("tokenCount"))
         for detail in (details if isinstance(details, list) else ())
         if isinstance(detail, dict) and detail.get("modality") == modality
     )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def _error_object(body: object) -> Mapping[str, Any]:

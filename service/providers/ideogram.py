@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, Purpose, SignableRequest
+from service.providers.http import FormFile, HttpRequest, HttpResponse, SignableRequest
+
+# Whether the vendor may rewrite the prompt; it costs the same.
+_DEFAULTS = frozenset({"magic_prompt"})
 
 _SEEDS = 2**31  # The vendor's go up to 2**31 - 1, ours to 2**32 - 1.
 
@@ -48,19 +50,13 @@ class IdeogramRemix:
         one the vendor chooses.
         """
         form = _FORMS.get(call.model) or _Form(f"/v2/image/remix/{wire.model_path(call.model)}", keeps_prompt=False)
-        fields = wire.merged_form(_fields(form, call), call.options)
         source = FormFile("image", f"image.{call.image.format.value}", call.image.format.media_type, call.image.data)
-        response = yield HttpRequest("POST", endpoint.base_url + form.path, body=FormBody(fields, (source,)))
-        answer = wire.json_object(response)
-        # The caller's options may have made the request asynchronous (async, webhook_url).
-        generation = answer.get("generation_id")
-        delays = wire.poll_delays()
-        while "data" not in answer and isinstance(generation, str) and answer.get("status") in (None, "pending"):
-            url = f"{endpoint.base_url}/v2/generations/{quote(generation, safe='')}"
-            response = yield HttpRequest("GET", url, Purpose.POLL, delay_s=next(delays))
-            # Only a poll's "pending" means another; an answer without a status is no progress.
-            answer = {"status": "", **wire.json_object(response)}
-        return _result(answer)
+        response = yield HttpRequest(
+            "POST",
+            endpoint.base_url + form.path,
+            body=options.form_body(_fields(form, call), call.options, (source,), defaults=_DEFAULTS),
+        )
+        return _result(wire.json_object(response))
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime
@@ -92,12 +88,6 @@ def _fields(form: _Form, call: ProviderCall) -> Mapping[str, Any]:
 
 
 def _result(answer: Mapping[str, Any]) -> CallResult:
-    if answer.get("status") == "failed":
-        error = answer.get("error")
-        said = error if isinstance(error, str) else "for no reason given"
-        if "safety" in said.lower():
-            raise wire.rejected(said)
-        raise wire.bad_response(f"the generation failed: {wire.excerpt(said)}")
     data = answer.get("data")
     images: list[ProducedImage] = []
     refused = 0
@@ -115,4 +105,5 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
     if not images:
         raise wire.bad_response("it holds no image")
     warnings = (f"The provider refused {refused} of {refused + len(images)} images.",) if refused else ()
-    return CallResult(images=tuple(images), warnings=warnings)
+    seeds = wire.seeds(*(item.get("seed") for item in data)) if isinstance(data, list) else ()
+    return CallResult(images=tuple(images), warnings=warnings, seeds=seeds)

@@ -10,7 +10,7 @@ from typing import Any
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Usage
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint
 from service.providers.http import FormBody, FormFile, HttpResponse
 
@@ -33,7 +33,6 @@ REFUSAL_WORDS = re.compile(
     r"(?i)\bnsfw\b|content[ _]polic|content (?:filter|moderation)|safety (?:system|check|filter)"
 )
 
-_LARGEST_COUNT = 2**31 - 1
 _LONGEST_USER = 64
 
 
@@ -42,50 +41,36 @@ def edits_form(call: ProviderCall, endpoint: Endpoint, *, name_model: bool = Tru
 
     What differs between servers is set by endpoint options: ``image_field`` (``image`` or ``image[]``),
     ``response_format`` (sent only if set: OpenAI refuses the field), ``user_field`` and ``seed_field`` (the names
-    of those fields; not sent unless set).
+    of those fields; not sent unless set), ``user_length`` (the most characters that the user field takes, 64).
 
     Raises:
-        GatewayError: UNSUPPORTED when the caller's options ask for a streamed answer.
+        GatewayError: INVALID_REQUEST for an option of the caller's that is the gateway's to set.
     """
     fields: dict[str, Any] = {
         "prompt": call.prompt,
         "model": call.model if name_model else None,
         "n": call.n,
         "size": str(call.size) if call.size else None,
-        "quality": call.quality or None,
+        "quality": wire.quality_level(call.quality) or None,
         "background": call.background or None,
         "output_format": call.output_format.value if call.output_format else None,
         "response_format": endpoint.options.get("response_format"),
     }
-    for option, value in (("user_field", _identifier(call.user)), ("seed_field", call.seed)):
+    for option, value in (
+        ("user_field", _identifier(call.user, endpoint.options.get("user_length", ""))),
+        ("seed_field", call.seed),
+    ):
         name = endpoint.options.get(option)
         if name:
             fields[name] = value
-    return FormBody(
-        wire.merged_form(fields, unstreamed(call.options)),
-        (image_file(call.image, endpoint.options.get("image_field", "image")),),
-    )
+    file = image_file(call.image, endpoint.options.get("image_field", "image"))
+    return options.form_body(fields, call.options, (file,))
 
 
-def _identifier(user: str) -> str | None:
+def _identifier(user: str, longest: str) -> str | None:
     """The end user's id; a digest of it where it is longer than the vendor takes, so that it stays the same user."""
-    return (user if len(user) <= _LONGEST_USER else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()) or None
-
-
-def unstreamed(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The caller's options as they are.
-
-    Raises:
-        GatewayError: UNSUPPORTED when they ask for events, which would be paid for and then not understood.
-    """
-    if options.get("stream") or options.get("partial_images"):
-        raise GatewayError(
-            ErrorKind.UNSUPPORTED,
-            "provider_options cannot ask this provider to stream its answer.",
-            param="provider_options",
-            may_have_run=False,
-        )
-    return options
+    most = wire.count(longest) or _LONGEST_USER
+    return (user if len(user) <= most else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()) or None
 
 
 def image_file(image: EncodedImage, field: str) -> FormFile:
@@ -157,25 +142,19 @@ def _usage(value: object) -> Usage | None:
     received = _details(value.get("input_tokens_details"))
     made = _details(value.get("output_tokens_details"))
     usage = Usage(
-        input_tokens=_count(value.get("input_tokens")),
-        output_tokens=_count(value.get("output_tokens")),
-        total_tokens=_count(value.get("total_tokens")),
-        input_image_tokens=_count(received.get("image_tokens")),
-        input_text_tokens=_count(received.get("text_tokens")),
-        output_image_tokens=_count(made.get("image_tokens")),
-        output_text_tokens=_count(made.get("text_tokens")),
+        input_tokens=wire.count(value.get("input_tokens")),
+        output_tokens=wire.count(value.get("output_tokens")),
+        total_tokens=wire.count(value.get("total_tokens")),
+        input_image_tokens=wire.count(received.get("image_tokens")),
+        input_text_tokens=wire.count(received.get("text_tokens")),
+        output_image_tokens=wire.count(made.get("image_tokens")),
+        output_text_tokens=wire.count(made.get("text_tokens")),
     )
     return usage if usage != Usage() else None
 
 
 def _details(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT:
-        return value
-    return 0
 
 
 def failure(response: HttpResponse) -> GatewayError:

@@ -8,9 +8,9 @@ from datetime import datetime
 from service.catalog.profile import Profile
 from service.core.calls import ProviderCall
 from service.core.errors import GatewayError
-from service.providers import openai_shape, wire
+from service.providers import openai_shape, options, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import FormBody, HttpRequest, HttpResponse, SignableRequest
+from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
 
 class OpenAIVariations:
@@ -22,28 +22,25 @@ class OpenAIVariations:
     """
 
     def vary(self, call: ProviderCall, profile: Profile, endpoint: Endpoint) -> Exchange:
-        options = endpoint.options
+        named = endpoint.options
         fields = {
             "model": call.model,
             "n": call.n,
             "size": str(call.size) if call.size else None,
-            "response_format": options.get("response_format", "b64_json") or None,
+            "response_format": named.get("response_format", "b64_json") or None,
             "output_format": call.output_format.value if call.output_format else None,
             "quality": call.quality or None,
             "background": call.background or None,
             "user": call.user or None,
         }
         extensions = {"prompt": call.prompt or None, "strength": call.strength, "seed": call.seed}
-        fields |= {
-            options[f"{knob}_field"]: value for knob, value in extensions.items() if options.get(f"{knob}_field")
-        }
+        fields |= {named[f"{knob}_field"]: value for knob, value in extensions.items() if named.get(f"{knob}_field")}
         response = yield HttpRequest(
             "POST",
             f"{endpoint.base_url}/images/variations",
             headers=openai_shape.JSON_HEADERS,
-            body=FormBody(
-                wire.merged_form(fields, openai_shape.unstreamed(call.options)),
-                (openai_shape.image_file(call.image, options.get("image_field", "image")),),
+            body=options.form_body(
+                fields, call.options, (openai_shape.image_file(call.image, named.get("image_field", "image")),)
             ),
         )
         return openai_shape.parse_images(wire.json_object(response), call)

@@ -1,4 +1,4 @@
-"""Recraft: variateImage, which takes no prompt and knows no models. Multipart in, JSON out.
+"""Recraft: variateImage, which takes no prompt and knows no models, and imageToImage. Multipart in, JSON out.
 
 Formats follow the vendor's documentation; the fixtures are composed from it, not recorded.
 """
@@ -14,12 +14,15 @@ from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Size
-from service.providers import wire
+from service.providers import options, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
+from service.providers.http import FormFile, HttpRequest, HttpResponse, SignableRequest
 
 # One API unit; a thousand are a dollar.
 _CREDIT_USD = 0.001
+
+_VARIATE = "variate"
+_DEFAULT_STRENGTH = 0.5
 
 # The ratios that all generations of its models list.
 _RATIOS = ("1:1", "2:1", "1:2", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "14:10", "10:14", "16:9", "9:16")
@@ -29,18 +32,26 @@ _REFUSAL = re.compile(r"(?i)moderat|nsfw|content.policy|safety|prohibited|inappr
 
 
 class RecraftVariations:
-    """The model's name is not sent.
+    """``variate`` is variateImage, which takes no prompt and no model; any other name is a model of imageToImage.
 
     Options of the endpoint: ``size_form``, ``pixels`` (1024x1024, the default) or ``ratio`` (1:1), for a change of
     the vendor's list of sizes.
     """
 
     def vary(self, call: ProviderCall, profile: Profile, endpoint: Endpoint) -> Exchange:
-        """One call, up to six images, as base64. The vendor requires a size: without one it is the square."""
-        fields = {
-            "size": _size(call.size or Size(1024, 1024), endpoint),
+        """One call, up to six images, as base64. variateImage requires a size: without one it is the square.
+
+        imageToImage requires a strength, which is the vendor's own from 0 to 1.
+        """
+        if call.model == _VARIATE:
+            operation = "variateImage"
+            fields: dict[str, Any] = {"size": _size(call.size or Size(1024, 1024), endpoint), "random_seed": call.seed}
+        else:
+            operation = "imageToImage"
+            strength = _DEFAULT_STRENGTH if call.strength is None else round(call.strength, 4)
+            fields = {"prompt": call.prompt, "strength": strength, "model": call.model}
+        fields |= {
             "n": call.n,
-            "random_seed": call.seed,
             "response_format": "b64_json",
             "image_format": call.output_format.value if call.output_format else None,
         }
@@ -48,8 +59,8 @@ class RecraftVariations:
         file = FormFile("image", f"image.{image.format.value}", image.format.media_type, image.data)
         response = yield HttpRequest(
             "POST",
-            f"{endpoint.base_url}/images/variateImage",
-            body=FormBody(wire.merged_form(fields, call.options), (file,)),
+            f"{endpoint.base_url}/images/{operation}",
+            body=options.form_body(fields, call.options, (file,)),
         )
         answer = wire.json_object(response)
         entries = answer.get("data")
@@ -73,7 +84,7 @@ def _size(size: Size, endpoint: Endpoint) -> str:
 
 
 def _image(entry: Any) -> ProducedImage:
-    """An image comes inline; by URL where ``provider_options`` asked for that."""
+    """An image comes inline, as it was asked for; one that comes by URL all the same is as good."""
     if not isinstance(entry, dict):
         raise wire.bad_response("an image is not an object")
     inline = entry.get("b64_json")

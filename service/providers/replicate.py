@@ -1,4 +1,4 @@
-"""Replicate: FLUX Redux as a prediction, waited for in the first request and polled for afterwards.
+"""Replicate: any of its models as a prediction, waited for in the first request and polled for afterwards.
 
 The envelope and its errors are recorded ones; the input's fields follow the models' schemas. That flagged images
 are dropped in silence, and what the error says when all of them were, is how the models' public source does it.
@@ -7,44 +7,49 @@ are dropped in silence, and what the error says when all of them were, is how th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from datetime import datetime
 from typing import Any
 
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import ImageFormat, Size
-from service.providers import wire
+from service.core.values import EncodedImage, ImageFormat
+from service.providers import facts, options, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, JsonBody, Purpose, SignableRequest
 
-_RATIOS = ("1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "3:4", "4:3", "9:16", "9:21")
-
-# Between a quarter of a megapixel and a whole one; the models know no third size.
-_SMALL_PIXELS = 512 * 1024
+# An inline source should stay below 256 KB as a data URL; larger ones are uploaded, as the vendor's own client does.
+_MOST_INLINE_BYTES = 190_000
 
 _REFUSAL = re.compile(r"(?i)\bnsfw\b|flagged as sensitive|safety (checker|filter|system)|content policy")
 
 
 class ReplicatePredictions:
-    """Models named ``owner/name``, or ``owner/name:version`` for one fixed version.
+    """Models named ``owner/name``, or ``owner/name:version`` for one fixed version, with the inputs that their
+    profiles say.
 
     Options of the endpoint: ``wait_s``, from 0 to 60, is how long the first request waits (``Prefer: wait``). With
     0 there is something to cancel at once; with more, most calls need no second request.
     """
 
     def vary(self, call: ProviderCall, profile: Profile, endpoint: Endpoint) -> Exchange:
-        """One call, up to four images. A size becomes the nearest ``aspect_ratio``, at 1 or 0.25 megapixels."""
-        fields = {
-            "redux_image": wire.data_url(call.image),
-            "prompt": call.prompt or None,
-            "num_outputs": call.n,
-            **_shape(call.size),
-            "seed": call.seed,
-            "output_format": _format_name(call.output_format),
-        }
-        prediction = wire.json_object((yield _submission(call, wire.merged(fields, call.options).value, endpoint)))
+        """One call. A source too large to be sent inline is uploaded to Replicate's files first, never shrunk."""
+        _path_of(call.model)
+        facts.require_image_field(call, profile, endpoint)
+        fields = facts.fields(call, profile, "")
+        if profile.size_field == "aspect_ratio" and profile.auto_follows_input and call.size is None:
+            fields["aspect_ratio"] = "match_input_image"
+        fields["output_format"] = _format_name(call.output_format)
+        # Before the upload, so that an option that is refused has cost nothing.
+        inputs = dict(options.json_body(fields, call.options).value)
+        name, is_list = profile.image_field.removesuffix("[]"), profile.image_field.endswith("[]")
+        if len(call.image.data) <= _MOST_INLINE_BYTES:
+            image = wire.data_url(call.image)
+        else:
+            image = yield from _uploaded(call.image, endpoint)
+        inputs[name] = [image] if is_list else image
+        prediction = wire.json_object((yield _submission(call, inputs, endpoint)))
         delays = wire.poll_delays()
         while not _finished(prediction):
             poll, cancel = _links(prediction)
@@ -65,29 +70,36 @@ class ReplicatePredictions:
         return wire.status_error(response, said, kind=kind)
 
 
-def _submission(call: ProviderCall, fields: Mapping[str, Any], endpoint: Endpoint) -> HttpRequest:
-    name, colon, version = call.model.partition(":")
+def _path_of(model: str) -> str:
+    """Where predictions of a model are asked for, below the base URL."""
+    name, colon, version = model.partition(":")
     path = wire.model_path(name, segments=range(2, 3))
-    body: dict[str, Any] = {"input": dict(fields)}
     if colon:
-        url = f"{endpoint.base_url}/predictions"
-        body["version"] = wire.model_path(version)
-    else:
-        url = f"{endpoint.base_url}/models/{path}/predictions"
+        wire.model_path(version)
+        return "predictions"
+    return f"models/{path}/predictions"
+
+
+def _uploaded(image: EncodedImage, endpoint: Endpoint) -> Generator[HttpRequest, HttpResponse, str]:
+    """The URL of a file at Replicate with the image in it, which is deleted there by itself."""
+    file = FormFile("content", f"image.{image.format.value}", image.format.media_type, image.data)
+    answer = wire.json_object((yield HttpRequest("POST", f"{endpoint.base_url}/files", body=FormBody((), (file,)))))
+    urls = answer.get("urls")
+    url = urls.get("get") if isinstance(urls, Mapping) else None
+    if not isinstance(url, str) or not url:
+        raise wire.bad_response("the uploaded file has no URL")
+    return url
+
+
+def _submission(call: ProviderCall, fields: Mapping[str, Any], endpoint: Endpoint) -> HttpRequest:
+    body: dict[str, Any] = {"input": dict(fields)}
+    if ":" in call.model:
+        body["version"] = call.model.partition(":")[2]
     wait = endpoint.options.get("wait_s", "60")
     if not re.fullmatch(r"[0-9]|[1-5][0-9]|60", wait):
         raise GatewayError(ErrorKind.INTERNAL, "The provider's option wait_s must be 0 to 60 seconds.")
     headers = {} if wait == "0" else {"prefer": f"wait={wait}"}
-    return HttpRequest("POST", url, headers=headers, body=wire.merged(body, {}))
-
-
-def _shape(size: Size | None) -> Mapping[str, str]:
-    if size is None:
-        return {}
-    return {
-        "aspect_ratio": wire.nearest_ratio(size, _RATIOS),
-        "megapixels": "0.25" if size.pixels <= _SMALL_PIXELS else "1",
-    }
+    return HttpRequest("POST", f"{endpoint.base_url}/{_path_of(call.model)}", headers=headers, body=JsonBody(body))
 
 
 def _format_name(output_format: ImageFormat | None) -> str | None:
@@ -128,5 +140,11 @@ def _result(prediction: Mapping[str, Any], asked: int) -> CallResult:
         raise wire.bad_response("it holds no image")
     images = tuple(wire.image_from_url(url) for url in urls)
     missing = asked - len(images)
-    warnings = (f"Replicate's safety checker held back {missing} of {asked} images.",) if missing > 0 else ()
+    # What the models say in their logs when they drop a flagged image. Anything else may be how the model is.
+    logs = prediction.get("logs")
+    flagged = isinstance(logs, str) and _REFUSAL.search(logs)
+    warnings: tuple[str, ...] = ()
+    if missing > 0:
+        why = "Replicate's safety checker held back" if flagged else "The model did not make"
+        warnings = (f"{why} {missing} of {asked} images.",)
     return CallResult(images=images, warnings=warnings)

@@ -13,7 +13,7 @@ from datetime import datetime
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import GatewayError
-from service.providers import openai_shape, wire
+from service.providers import openai_shape, options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
@@ -21,6 +21,9 @@ LOADED_CHECKPOINT = "default"
 """The model name that leaves the server's checkpoint as it is; any other name has it load that one."""
 
 _CHANCE = -1
+
+# They say how a picture is drawn; the machine is the operator's own.
+_DEFAULTS = frozenset({"steps"})
 
 
 class StableDiffusionImg2Img:
@@ -49,7 +52,7 @@ class StableDiffusionImg2Img:
             "POST",
             f"{endpoint.base_url}/sdapi/v1/img2img",
             headers=openai_shape.JSON_HEADERS,
-            body=wire.merged(fields, call.options),
+            body=options.json_body(fields, call.options, defaults=_DEFAULTS),
         )
         return CallResult(images=_images(response, call.n))
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from service.catalog.profile import Profile
 from service.core.calls import CallResult, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import stability_shape, wire
+from service.providers import options, stability_shape, wire
 from service.providers.base import Credential, Endpoint, Exchange
-from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
+from service.providers.http import FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.stability_shape import Operation
 
 # Model name -> path below /stable-image and operation. The sd3.5 models share one path and name themselves.
@@ -47,13 +47,18 @@ class StabilityImages:
             "POST",
             f"{endpoint.base_url}/stable-image/{path}",
             headers={"accept": "application/json", **_user_header(call.user)},
-            body=FormBody(wire.merged_form(fields, call.options), files),
+            body=options.form_body(fields, call.options, files),
         )
         answer = wire.json_object(response)
         if answer.get("finish_reason") == "CONTENT_FILTERED":
             # The image that comes with it is a blur.
             raise wire.rejected("CONTENT_FILTERED.")
-        return CallResult(images=(wire.image_from_base64(answer.get("image")),))
+        reason = answer.get("finish_reason")
+        return CallResult(
+            images=(wire.image_from_base64(answer.get("image")),),
+            seeds=wire.seeds(answer.get("seed")),
+            finish_reasons=(reason,) if isinstance(reason, str) else (),
+        )
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime

@@ -17,12 +17,14 @@ import pybase64
 from service.core.calls import ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Size
-from service.providers.http import HttpResponse, JsonBody
+from service.providers.http import HttpResponse
 
 _LONGEST_EXCERPT = 300
 _LONGEST_READ = 10_000
+_URL_ALPHABET = str.maketrans("-_", "+/")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LARGEST_NUMBER = 1e15
+_LARGEST_SEED = 2**53
 _SECRET_LIKE = re.compile(
     r"""(?ix)
     \b(?:sk-|r8_|fal-|xai-|AIza)[\w\-.:*]{6,}(?<!\.)           # how some vendors' keys begin
@@ -55,10 +57,38 @@ def image_from_base64(text: object, *, revised_prompt: object = "") -> ProducedI
     try:
         data = pybase64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise bad_response("an image is not valid base64") from None
+        data = _lenient_base64(encoded)
     if not data:
         raise bad_response("an image is empty")
     return ProducedImage(data=data, revised_prompt=text_or_empty(revised_prompt))
+
+
+def _lenient_base64(text: str) -> bytes:
+    """Base64 with line breaks, in the URL alphabet or without padding, as some servers write it."""
+    compact = "".join(text.split()).translate(_URL_ALPHABET).rstrip("=")
+    try:
+        return pybase64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_response("an image is not valid base64") from None
+
+
+def seeds(*values: object) -> tuple[int, ...]:
+    """The seeds that a provider reports, in order; what is no whole number from 0 is left out."""
+    counts = (count(value, -1, most=_LARGEST_SEED) for value in values)
+    return tuple(seed for seed in counts if seed >= 0)
+
+
+def count(value: object, otherwise: int = 0, *, most: int = 2**31 - 1) -> int:
+    """A whole number from 0, also where it is written as ``10.0`` or ``"10"``; ``otherwise`` for anything else."""
+    number = _number(value)
+    if number is None or not 0 <= number <= most or number != int(number):
+        return otherwise
+    return int(number)
+
+
+def quality_level(quality: str) -> str:
+    """A quality in today's words: ``hd`` and ``standard`` are those of models that are gone."""
+    return {"hd": "high", "standard": "medium"}.get(quality, quality)
 
 
 def text_or_empty(value: object) -> str:
@@ -227,24 +257,6 @@ def _seconds_until(http_date: str, now: str | None) -> float | None:
 
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def merged(fields: Mapping[str, Any], options: Mapping[str, Any]) -> JsonBody:
-    """A JSON body of ``fields`` with the caller's ``provider_options`` laid over them; None values are left out."""
-    return JsonBody({name: value for name, value in {**fields, **options}.items() if value is not None})
-
-
-def merged_form(fields: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Text fields of a multipart form, with the caller's ``provider_options`` laid over them.
-
-    None is left out, booleans are ``true`` and ``false``, a list repeats its field, an object is sent as JSON.
-    """
-    return tuple(
-        (name, item if isinstance(item, str) else json.dumps(item))
-        for name, value in {**fields, **options}.items()
-        for item in (value if isinstance(value, list | tuple) else (value,))
-        if item is not None
-    )
 
 
 def nearest_ratio(size: Size, ratios: Sequence[str]) -> str:

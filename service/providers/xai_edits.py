@@ -10,7 +10,7 @@ from datetime import datetime
 from service.catalog.profile import Profile
 from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.providers import openai_shape, wire
+from service.providers import openai_shape, options, wire
 from service.providers.base import Credential, Endpoint, Exchange
 from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
@@ -23,8 +23,14 @@ _MEANINGS = (
 )
 
 
+_RATIOS = ("1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2", "9:19.5", "19.5:9", "9:20", "20:9", "1:2", "2:1")
+_MOST_PIXELS_OF_1K = 1_700_000
+# It has two; "auto" leaves the choice to it.
+_QUALITIES = {"low": "low", "medium": "medium", "standard": "medium", "high": "medium", "hd": "medium"}
+
+
 class XAIEdits:
-    """JSON ``POST {base_url}/images/edits``. No size, seed or strength; the output takes the input's shape.
+    """JSON ``POST {base_url}/images/edits``. A size becomes an aspect ratio and a resolution; no seed or strength.
 
     Endpoint option ``response_format``: ``b64_json`` (default) or ``url``. The answer reports its cost in ticks of
     10^-10 USD. An image whose ``respect_moderation`` is false was withheld.
@@ -36,13 +42,18 @@ class XAIEdits:
             "prompt": call.prompt,
             "n": call.n,
             "response_format": endpoint.options.get("response_format", "b64_json"),
+            "aspect_ratio": wire.nearest_ratio(call.size, _RATIOS) if call.size else None,
+            # The price is by resolution, so none is left to the vendor where a size is asked for.
+            "resolution": None if call.size is None else "2k" if call.size.pixels > _MOST_PIXELS_OF_1K else "1k",
+            "quality": _QUALITIES.get(call.quality) if call.quality else None,
+            "user": call.user or None,
             "image": {"url": wire.data_url(call.image), "type": "image_url"},
         }
         response = yield HttpRequest(
             "POST",
             f"{endpoint.base_url}/images/edits",
             headers=openai_shape.JSON_HEADERS,
-            body=wire.merged(fields, openai_shape.unstreamed(call.options)),
+            body=options.json_body(fields, call.options),
         )
         answer = wire.json_object(response)
         return replace(openai_shape.parse_images(answer, call), cost_usd=_cost(answer.get("usage")))

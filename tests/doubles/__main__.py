@@ -27,6 +27,8 @@ def _provider(double: VendorDouble, url: str) -> dict[str, Any]:
     if double.provider and double.provider != double.name:
         section["type"] = double.provider
     section["base_url"] = f"{url}/{double.name}"
+    # It stands for the vendor itself, prices and all.
+    section["inherit_catalog"] = True
     if double.key_parts:
         section["keys"] = [{"parts": dict(double.key_parts)}]
     else:

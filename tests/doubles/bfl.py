@@ -39,6 +39,11 @@ def _wrong_image(text: str) -> str:
     return "" if image_size(bytes_of_base64(text)) else "is no image in base64; doubles download nothing"
 
 
+def _wrong_image_of_flux_3(text: str) -> str:
+    size = image_size(bytes_of_base64(text))
+    return _wrong_image(text) or ("" if size and min(size) >= 256 else "is smaller than 256x256")
+
+
 def _multiple_of(number: int) -> Callable[[int], str]:
     return lambda value: "" if value % number == 0 else f"is no multiple of {number}"
 
@@ -71,7 +76,19 @@ _KONTEXT: Mapping[str, Field] = {
     "prompt_upsampling": Field(bool),
     "safety_tolerance": Field(int, minimum=0, maximum=6),
 }
+_FLUX_3: Mapping[str, Field] = {
+    "prompt": Field(required=True),
+    "images": Field(
+        list, minimum=1, maximum=10, check=lambda images: next(filter(None, map(_wrong_image_of_flux_3, images)), "")
+    ),
+    "aspect_ratio": Field(choices=("auto", "2:1", "7:5", "5:7", "1:2", *_RATIOS)),
+    "resolution": Field(choices=("768sq", "1k", "1.5k", "2k", "4k")),
+    "grounding": Field(bool),
+    "safety_tolerance": Field(int, minimum=0, maximum=4),
+    "version": Field(),
+}
 _MODELS: Mapping[str, Mapping[str, Field]] = {
+    "flux-3-image": _FLUX_3,
     **dict.fromkeys(("flux-2-pro", "flux-2-max", "flux-2-klein-4b", "flux-2-klein-9b"), _FLUX_2),
     "flux-2-flex": {**_FLUX_2, "steps": Field(int, minimum=1), "guidance": Field(float, minimum=1)},
     "flux-pro-1.1": {
@@ -130,7 +147,7 @@ async def _outcome(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"status": "Content Moderated", "details": {"Moderation Reasons": ["Safety Filter"]}}
     if call.failure is Failure.EMPTY_RESULT:
         return {"status": "Ready", "result": {}}
-    source = await asyncio.to_thread(bytes_of_base64, body.get("input_image") or body.get("image_prompt") or "")
+    source = await asyncio.to_thread(bytes_of_base64, _image_of(body))
     file_format = body.get("output_format", "jpeg")
     seed = body.get("seed", int(call.new_id()[:8], 16))
     (file,) = await make_variations(source, 1, size=_size(body, source), file_format=file_format, seed=seed)
@@ -138,8 +155,12 @@ async def _outcome(call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": "Ready", "result": {"sample": sample, "prompt": body["prompt"], "seed": seed}}
 
 
+def _image_of(body: Mapping[str, Any]) -> str:
+    return str(body.get("input_image") or body.get("image_prompt") or next(iter(body.get("images", [])), ""))
+
+
 def _size(body: Mapping[str, Any], source: bytes) -> tuple[int, int]:
-    if "aspect_ratio" in body:
+    if body.get("aspect_ratio", "auto") in _RATIOS:
         return _RATIOS[body["aspect_ratio"]]
     width, height = image_size(source) or (1024, 1024)
     return body.get("width", max(64, width // 16 * 16)), body.get("height", max(64, height // 16 * 16))

@@ -1,4 +1,4 @@
-"""fal: FLUX Redux, through the queue (``/fal``) and in one request (``/fal-run``)."""
+"""fal: some of its models, through the queue (``/fal``) and in one request (``/fal-run``)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,31 @@ _FIELDS: Mapping[str, Field] = {
     "output_format": Field(choices=("jpeg", "png")),
     "sync_mode": Field(bool),
 }
+_EDIT: Mapping[str, Field] = {
+    **{name: field for name, field in _FIELDS.items() if name not in ("image_url", "num_inference_steps")},
+    "prompt": Field(required=True, minimum=1),
+    "image_urls": Field(
+        list, required=True, minimum=1, check=lambda urls: next(filter(None, map(_wrong_image, urls)), "")
+    ),
+    "output_format": Field(choices=("jpeg", "png", "webp")),
+}
+_KONTEXT: Mapping[str, Field] = {
+    **_FIELDS,
+    "prompt": Field(required=True, minimum=1),
+    "aspect_ratio": Field(choices=("21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21")),
+}
 _MODELS: Mapping[str, Mapping[str, Field]] = {
+    "fal-ai/flux-1/dev/image-to-image": {
+        **_FIELDS,
+        "prompt": Field(required=True, minimum=1),
+        "strength": Field(float, minimum=0.01, maximum=1),
+    },
+    "fal-ai/flux-pro/kontext": _KONTEXT,
+    "fal-ai/flux-2/edit": _EDIT,
+    "fal-ai/flux-2-pro/edit": {name: field for name, field in _EDIT.items() if name != "num_images"},
+    "fal-ai/nano-banana/edit": {**_EDIT, "aspect_ratio": Field(choices=("auto", "1:1", "16:9", "3:2", "2:3"))},
+    # Answers with one image instead of a list of them.
+    "somebody/single": {"image_url": _FIELDS["image_url"], "prompt": Field(required=True)},
     "fal-ai/flux-1/dev/redux": _FIELDS,
     "fal-ai/flux-1/schnell/redux": {**_FIELDS, "num_inference_steps": Field(int, minimum=1, maximum=12)},
     "fal-ai/flux-pro/v1.1/redux": {**_FIELDS, "prompt": Field()},
@@ -108,7 +132,8 @@ async def _make(call: Call) -> Reply:
     count = 0 if call.failure is Failure.EMPTY_RESULT else arguments.get("num_images", 1)
     file_format = arguments.get("output_format", "jpeg")
     seed = arguments.get("seed", int(call.new_id()[:8], 16))
-    source = await asyncio.to_thread(bytes_of_data_url, arguments["image_url"])
+    url = arguments["image_urls"][0] if "image_urls" in arguments else arguments["image_url"]
+    source = await asyncio.to_thread(bytes_of_data_url, url)
     files = await make_variations(source, count, size=size, file_format=file_format, seed=seed)
     flagged = {Failure.REFUSAL: count, Failure.PARTIAL_REFUSAL: 1}.get(call.failure, 0)
     images = [
@@ -120,6 +145,8 @@ async def _make(call: Call) -> Reply:
         }
         for file in files
     ]
+    if call.params["model"] == "somebody/single":
+        return Reply(json={"image": images[0] if images else None})
     flags = [index < flagged for index in range(count)]
     prompt = arguments.get("prompt", "")
     return Reply(

@@ -11,9 +11,7 @@ from tests.doubles import images, strict
 from tests.doubles.framework import (
     Call,
     Failure,
-    Job,
     Operation,
-    Purpose,
     Recorded,
     Reply,
     VendorDouble,
@@ -21,8 +19,8 @@ from tests.doubles.framework import (
 )
 from tests.doubles.strict import Field
 
-_MODELS_OF_V2 = ("auto", "ideogram-3", "ideogram-4")
-_LARGEST_FILE = {"v3": 10_000_000, "v4": 25_000_000, "v2": 50_000_000}
+_MODELS_OF_V2 = ("auto", "ideogram-3", "ideogram-4", "ideogram-4-5")
+_LARGEST_FILE = {"v3": 25_000_000, "v4": 25_000_000, "v2": 50_000_000}
 
 
 def _resolution(value: str) -> str:
@@ -59,8 +57,6 @@ _FIELDS: Mapping[str, Mapping[str, Field]] = {
         **_COUNTED,
         "aspect_ratio": Field(),
         "enable_copyright_detection": Field(bool),
-        "async": Field(bool),
-        "webhook_url": Field(),
     },
 }
 
@@ -99,12 +95,7 @@ async def _remix(form_name: str, call: Call) -> Reply:
         return _error(400, "A weight cannot be combined with another shape.")
     if call.failure is Failure.REFUSAL:
         return _error(422, "Prompt provided failed safety check due to the inclusion of prohibited content.")
-    answer = {"created": "2026-11-22T20:00:00+00:00", "data": await _images(form_name, call, values)}
-    if not values.get("async"):
-        return Reply(json=answer)
-    job = Job(call.new_id(), polls_left=2, answer={**answer, "status": "completed"})
-    call.jobs[job.identifier] = job
-    return Reply(json={"generation_id": job.identifier, "seed": 1})
+    return Reply(json={"created": "2026-11-22T20:00:00+00:00", "data": await _images(form_name, call, values)})
 
 
 async def _images(form_name: str, call: Call, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -131,16 +122,6 @@ async def _images(form_name: str, call: Call, values: Mapping[str, Any]) -> list
     ]
 
 
-async def _generation(call: Call) -> Reply:
-    job = call.jobs.get(call.params["identifier"])
-    if job is None:
-        return _error(404, "")
-    job.polls_left -= 1
-    if job.polls_left >= 0:
-        return Reply(json={"generation_id": job.identifier, "status": "pending"})
-    return Reply(json={"generation_id": job.identifier, **job.answer})
-
-
 def _model(request: Recorded, params: Mapping[str, str]) -> str:
     found = re.match(r"/v1/(ideogram-v\d)/", request.path)
     return params.get("model") or (found[1] if found else "")
@@ -153,7 +134,6 @@ DOUBLES = (
             Operation("POST", "/v1/ideogram-v3/remix", partial(_remix, "v3")),
             Operation("POST", "/v1/ideogram-v4/remix", partial(_remix, "v4")),
             Operation("POST", "/v2/image/remix/{model}", partial(_remix, "v2")),
-            Operation("GET", "/v2/generations/{identifier}", _generation, Purpose.POLL),
         ),
         authenticate=key_in_header("api-key"),
         error=_error,

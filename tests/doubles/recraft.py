@@ -52,11 +52,20 @@ def _error(status: int, message: str) -> Reply:
     return Reply(status, {"code": code, "message": message or code.replace("_", " ")})
 
 
-def _checked(call: Call) -> tuple[Mapping[str, Any], bytes]:
+_EDIT_FIELDS: Mapping[str, Field] = {
+    "prompt": Field(required=True, minimum=1),
+    "strength": Field(float, required=True, minimum=0, maximum=1),
+    "model": Field(choices=("recraftv3", "recraftv4_1")),
+    "n": _FIELDS["n"],
+    "response_format": _FIELDS["response_format"],
+}
+
+
+def _checked(call: Call, fields: Mapping[str, Field] = _FIELDS) -> tuple[Mapping[str, Any], bytes]:
     """The fields and the image, found good."""
     request = call.request
     if request.form is not None:
-        values = form_values(request.form, _FIELDS)
+        values = form_values(request.form, fields)
         files = request.form.files
         if [file.name for file in files] != ["image"] or files[0].media_type not in (
             "image/png",
@@ -71,7 +80,7 @@ def _checked(call: Call) -> tuple[Mapping[str, Any], bytes]:
         image = bytes_of_data_url(url) if isinstance(url, str) else b""
     else:
         raise RefusedError(_error(400, "the body is neither a form nor JSON"))
-    problem = first_problem(values, _FIELDS)
+    problem = first_problem(values, fields)
     if problem:
         raise RefusedError(_error(400, problem.message))
     size = image_size(image)
@@ -82,6 +91,15 @@ def _checked(call: Call) -> tuple[Mapping[str, Any], bytes]:
 
 async def _variate(call: Call) -> Reply:
     values, source = _checked(call)
+    return await _made(call, values, source, _SIZES[values["size"]])
+
+
+async def _edit(call: Call) -> Reply:
+    values, source = _checked(call, _EDIT_FIELDS)
+    return await _made(call, values, source, image_size(source) or (1024, 1024))
+
+
+async def _made(call: Call, values: Mapping[str, Any], source: bytes, size: tuple[int, int]) -> Reply:
     if call.failure is Failure.REFUSAL:
         return Reply(400, {"code": "content_moderation", "message": "The image did not pass moderation."})
     count = values.get("n", 1)
@@ -91,7 +109,7 @@ async def _variate(call: Call) -> Reply:
         count = max(1, count - 1)
     file_format = values.get("image_format", "webp")
     seed = values.get("random_seed", int(call.new_id()[:8], 16))
-    files = await make_variations(source, count, size=_SIZES[values["size"]], file_format=file_format, seed=seed)
+    files = await make_variations(source, count, size=size, file_format=file_format, seed=seed)
     inline = values.get("response_format") == "b64_json" and call.failure is not Failure.EXPIRED_URL
     data = [{"image_id": call.new_id(), **_delivery(call, file, file_format, inline)} for file in files]
     return Reply(json={"created": 1750000000, "credits": 40, "data": data})
@@ -106,7 +124,10 @@ def _delivery(call: Call, file: bytes, file_format: str, inline: bool) -> dict[s
 DOUBLES = (
     VendorDouble(
         name="recraft",
-        operations=(Operation("POST", "/images/variateImage", _variate),),
+        operations=(
+            Operation("POST", "/images/variateImage", _variate),
+            Operation("POST", "/images/imageToImage", _edit),
+        ),
         authenticate=key_in_header("Authorization", "Bearer "),
         error=_error,
         model="variate",

@@ -1,4 +1,4 @@
-"""Replicate: FLUX Redux as predictions."""
+"""Replicate: some of its models as predictions, and its files."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ _LONGEST_DATA_URL = 256 * 1024
 
 
 def _wrong_image(url: str) -> str:
+    if url.startswith("http://127.0.0.1:") and "/files/" in url:
+        return ""  # One of those that were uploaded; whether it is there is looked up when it is read.
     if len(url) > _LONGEST_DATA_URL:
         return "is a data URL of more than 256 KiB"
     return "" if image_size(bytes_of_data_url(url)) else "is no image in a data URL; doubles download nothing"
@@ -54,7 +56,35 @@ _FIELDS: Mapping[str, Field] = {
     "output_quality": Field(int, minimum=0, maximum=100),
     "disable_safety_checker": Field(bool),
 }
+
+
+def _wrong_images(urls: list[str]) -> str:
+    return next(filter(None, map(_wrong_image, urls)), "")
+
+
+_OTHERS: Mapping[str, Field] = {name: _FIELDS[name] for name in ("seed", "output_format", "output_quality")}
+_PROMPT = {"prompt": Field(required=True, minimum=1)}
+_RATIOS_OF_EDITS = (*_SIZES, "match_input_image")
 _MODELS: Mapping[str, Mapping[str, Field]] = {
+    "black-forest-labs/flux-dev": {
+        **{name: field for name, field in _FIELDS.items() if name != "redux_image"},
+        **_PROMPT,
+        "image": Field(check=_wrong_image),
+        "prompt_strength": Field(float, minimum=0, maximum=1),
+    },
+    "black-forest-labs/flux-kontext-pro": {
+        **_OTHERS,
+        **_PROMPT,
+        "input_image": Field(check=_wrong_image),
+        "aspect_ratio": Field(choices=_RATIOS_OF_EDITS),
+        "output_format": Field(choices=("jpg", "png")),
+    },
+    "google/nano-banana": {
+        **_PROMPT,
+        "image_input": Field(list, check=_wrong_images),
+        "aspect_ratio": Field(choices=_RATIOS_OF_EDITS),
+        "output_format": Field(choices=("jpg", "png")),
+    },
     "black-forest-labs/flux-redux-dev": _FIELDS,
     "black-forest-labs/flux-redux-schnell": {
         **{name: field for name, field in _FIELDS.items() if name != "guidance"},
@@ -72,6 +102,9 @@ _WORDS: Mapping[int, tuple[str, str]] = {
     503: ("Service unavailable", "The service is temporarily unavailable."),
 }
 _NSFW = "All generated images contained NSFW content. Try running it again with a different prompt."
+
+
+_IMAGE_FIELDS = ("redux_image", "image", "input_image", "image_input")
 
 
 def _error(status: int, message: str) -> Reply:
@@ -92,7 +125,7 @@ def _checked(call: Call) -> tuple[Mapping[str, Any], str]:
     if not model:
         # A fixed version; which model it is of does not matter here.
         envelope["version"] = Field(required=True, minimum=1)
-        model = next(iter(_MODELS))
+        model = "black-forest-labs/flux-redux-dev"
     if model not in _MODELS:
         raise RefusedError(_error(404, ""))
     problem = first_problem(body, envelope) or first_problem(body["input"], _MODELS[model])
@@ -117,7 +150,7 @@ async def _create(call: Call) -> Reply:
         "id": identifier,
         "model": model,
         "version": "hidden",
-        "input": {name: value for name, value in fields.items() if name != "redux_image"},
+        "input": {name: value for name, value in fields.items() if name not in _IMAGE_FIELDS},
         "logs": "",
         "output": None,
         "data_removed": False,
@@ -141,15 +174,51 @@ async def _outcome(call: Call, fields: Mapping[str, Any]) -> dict[str, Any]:
         count, logs = count - 1, "NSFW content detected in image 0"
     if call.failure is Failure.EMPTY_RESULT:
         count = 0
-    width, height = _SIZES[fields.get("aspect_ratio", "1:1")]
+    source = _source(call, fields)
+    ratio = fields.get("aspect_ratio", "1:1")
+    width, height = (image_size(source) or (1024, 1024)) if ratio == "match_input_image" else _SIZES[ratio]
     scale = 2 if fields.get("megapixels") == "0.25" else 1
     file_format = {"jpg": "jpeg"}.get(fields.get("output_format", "webp"), fields.get("output_format", "webp"))
     seed = fields.get("seed", int(call.new_id()[:8], 16))
-    source = bytes_of_data_url(fields["redux_image"])
     size = (width // scale, height // scale)
     files = await make_variations(source, count, size=size, file_format=file_format, seed=seed)
     output = [call.publish(file, f"image/{file_format}") for file in files]
     return {"status": "succeeded", "output": output, "logs": logs, "metrics": {"predict_time": 0.1}}
+
+
+def _source(call: Call, fields: Mapping[str, Any]) -> bytes:
+    """The picture to vary, wherever the model takes it: inline, or as a file that was uploaded before."""
+    given = next((fields[name] for name in _IMAGE_FIELDS if name in fields), "")
+    url = given[0] if isinstance(given, list) else given
+    file = call.jobs.get(url.rpartition("/")[2])
+    data = file.answer if file else bytes_of_data_url(url)
+    if not image_size(data):
+        raise RefusedError(_error(422, "- input: the image cannot be read\n"))
+    return bytes(data)
+
+
+async def _upload(call: Call) -> Reply:
+    form = call.request.form
+    if form is None or [file.name for file in form.files] != ["content"]:
+        raise RefusedError(_error(400, "Missing content"))
+    identifier = call.new_id().replace("-", "")
+    call.jobs[identifier] = Job(identifier, polls_left=0, answer=form.files[0].data)
+    version = "/v1" if call.request.path.startswith("/v1/") else ""
+    return Reply(
+        201,
+        {
+            "id": identifier,
+            "name": form.files[0].filename,
+            "content_type": form.files[0].media_type,
+            "size": len(form.files[0].data),
+            "etag": "0" * 32,
+            "checksums": {"sha256": "0" * 64},
+            "metadata": {},
+            "created_at": "2026-11-22T10:00:00.000Z",
+            "expires_at": "2026-11-23T10:00:00.000Z",
+            "urls": {"get": f"{call.base_url}{version}/files/{identifier}"},
+        },
+    )
 
 
 def _visible(job: Job) -> dict[str, Any]:
@@ -185,6 +254,7 @@ _OPERATIONS = tuple(
     operation
     for version in ("", "/v1")
     for operation in (
+        Operation("POST", f"{version}/files", _upload),
         Operation("POST", f"{version}/predictions", _create),
         Operation("GET", f"{version}/predictions/{{id}}", _get, Purpose.POLL),
         Operation("POST", f"{version}/predictions/{{id}}/cancel", _cancel, Purpose.CANCEL),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,13 +20,18 @@ _WORDS: Mapping[int, tuple[str, str]] = {
     429: ("Some resource has been exhausted", "Too many requests for this model."),
     503: ("The service is currently unavailable", "The model is currently at capacity."),
 }
+_RATIOS = (
+    "1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2", "9:19.5", "19.5:9", "9:20", "20:9", "1:2", "2:1",
+)  # fmt: skip
 _FIELDS: Mapping[str, Field] = {
     "model": Field(required=True),
     "prompt": Field(required=True, minimum=1, maximum=8000),
     "n": Field(int, minimum=1, maximum=10),
     "response_format": Field(choices=("b64_json", "url")),
-    "aspect_ratio": Field(choices=("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")),
+    "aspect_ratio": Field(choices=_RATIOS),
     "resolution": Field(choices=("1k", "2k")),
+    "quality": Field(choices=("low", "medium")),
+    "user": Field(),
     "image": Field(dict, required=True),
 }
 _IMAGE_FIELDS: Mapping[str, Field] = {"url": Field(required=True), "type": Field(choices=("image_url",))}
@@ -56,7 +62,7 @@ def _checked(call: Call) -> tuple[Mapping[str, Any], bytes]:
 async def _edit(call: Call) -> Reply:
     values, image = _checked(call)
     n = values.get("n", 1)
-    files = await make_variations(image, n, file_format="jpeg", seed=3000 + call.request.order)
+    files = await make_variations(image, n, size=_size(values), file_format="jpeg", seed=3000 + call.request.order)
     withheld = n if call.failure is Failure.REFUSAL else 1 if call.failure is Failure.PARTIAL_REFUSAL else 0
     entries = [
         {"respect_moderation": False} if index < withheld else _delivery(call, file, values)
@@ -64,6 +70,16 @@ async def _edit(call: Call) -> Reply:
     ]
     usage = {"cost_in_usd_ticks": _TICKS_PER_IMAGE * n}
     return Reply(json={"data": [] if call.failure is Failure.EMPTY_RESULT else entries, "usage": usage})
+
+
+def _size(values: Mapping[str, Any]) -> tuple[int, int] | None:
+    """About a megapixel, or four at 2k, in the shape asked for; None: the source's own size."""
+    if "aspect_ratio" not in values:
+        return None
+    width, height = (float(side) for side in values["aspect_ratio"].split(":"))
+    side = 2048 if values.get("resolution") == "2k" else 1024
+    across = round(side * math.sqrt(width / height) / 16) * 16
+    return across, round(side * side / across / 16) * 16
 
 
 def _delivery(call: Call, file: bytes, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -387,7 +387,7 @@ def served(directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     (port,) = free_ports(1)
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'gen'}",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'gen' / 'python'}",
         "GRPC_PORT": str(port),
     }
     with (directory / "log").open("wb") as log:

@@ -56,7 +56,7 @@ def test_an_example_works(
         cwd=tmp_path,
         env={
             **os.environ,
-            "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'gen'}",
+            "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'gen' / 'python'}",
             "GRPC_PORT": gateway.grpc.rpartition(":")[2],
         },
         capture_output=True,

@@ -29,7 +29,7 @@ importlib.util.find_spec = lambda name, package=None: None if name == "cv2" else
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     hiding = tmp_path_factory.mktemp("hiding")
     (hiding / "sitecustomize.py").write_text(HIDES_OPENCV)
-    path = f"{hiding}:{REPOSITORY}:{REPOSITORY / 'gen'}"
+    path = f"{hiding}:{REPOSITORY}:{REPOSITORY / 'gen' / 'python'}"
     with running_gateway(tmp_path_factory.mktemp("bare"), environment={"PYTHONPATH": path}) as running:
         yield running
 

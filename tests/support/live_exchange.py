@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from heard import Heard
 from PIL import Image
@@ -19,11 +20,13 @@ from service.core.calls import ProviderCall
 from service.core.values import Attempt, EncodedImage, ImageFormat, Size
 from service.providers.base import Credential, Endpoint
 from service.providers.registry import TRANSLATORS
+from service.routing.retry import RetryPolicy
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import SystemResolver
 from service.transport.upstream import CallOutcome, ExchangeSettings, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
@@ -80,8 +83,13 @@ class LiveExchange:
         keys: int = 1,
         settings: ExchangeSettings | None = None,
         options: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> CallOutcome:
-        """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``."""
+        """One call to a vendor's double with the first ``keys`` of its keys; raises as ``Executor.run``.
+
+        Args:
+            facts: What an operator says of the model in the configuration.
+        """
         double = self.server.state.doubles[vendor]
         entry = catalog.load()[double.provider or double.name]
         call = call or call_for(double)
@@ -94,10 +102,10 @@ class LiveExchange:
                 {**entry.options, **double.options, **(options or {})},
             ),
             Credentials([WeightedCredential(credential) for credential in _credentials(double)[:keys]]),
-            settings or ExchangeSettings(max_retries=0),
+            settings or ExchangeSettings(retry=RetryPolicy(max_retries=0)),
         )
         deadline = asyncio.get_running_loop().time() + 120
-        profile = catalog.profile(entry, call.model)
+        profile = catalog.profile(entry, call.model, facts or {})
         return await self.executor.run(upstream, call, profile, deadline=deadline, emit=self.heard)
 
     async def cancelled(self, vendor: str, call: ProviderCall, *, options: Mapping[str, str] | None = None) -> None:
@@ -123,7 +131,7 @@ def _credentials(double: VendorDouble) -> list[Credential]:
 async def open_exchange(server: DoublesServer) -> AsyncIterator[LiveExchange]:
     """An executor for one test; nothing that it opens outlives the block."""
     # Nothing here speaks TLS, and to load the public authorities for every test takes its time.
-    fetcher = ImageFetcher(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    fetcher = ImageFetcher(resolver=SystemResolver(), ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     policy = FetchPolicy(allowed_origins=frozenset({server.url}))
     waits: list[float] = []
 

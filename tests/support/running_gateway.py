@@ -64,7 +64,7 @@ def running_gateway(
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(directory),
-                "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'gen'}",
+                "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'gen' / 'python'}",
                 # Shared, so that the engine compiles once for all of them.
                 "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(REPOSITORY / ".gateway" / "cache")),
                 "HTTP_PORT": str(http_port),

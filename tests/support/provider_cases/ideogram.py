@@ -35,11 +35,9 @@ CASES = (
     _V3,
     replace(
         _V3,
-        name="ideogram-later",
-        call=ProviderCall("auto", SOURCE, n=2, prompt="Vary it.", options={"async": True}),
-        success=(_ANSWERS["accepted"], _ANSWERS["pending"], _ANSWERS["completed"]),
+        name="ideogram-v2",
+        call=ProviderCall("auto", SOURCE, n=2, prompt="Vary it."),
         refusals=(),
         partial=None,
-        empties=((_ANSWERS["accepted"], _ANSWERS["failed"]),),
     ),
 )

@@ -66,17 +66,25 @@ class TestRequests:
         """Whatever is added to the message must be read too."""
         message = pb.CreateImageVariationRequest()
         document = {
-            "model": "m", "image": "aW1n", "image_url": "u", "n": 2, "size": "s", "response_format": "r", "user": "e",
-            "fallbacks": [{"provider": "a", "model": "b"}], "prompt": "p", "strength": 0.5, "seed": "3",
+            "model": "m", "image": "aW1n", "n": 2, "size": "s", "response_format": "r", "user": "e",
+            "fallbacks": [{"provider": "a", "model": "b"}], "prompt": "p", "strength": 0.5, "seed": 3,
             "output_format": "o", "quality": "q", "background": "g", "provider_options": {"fal": {"x": 1}},
         }  # fmt: skip
-        assert set(document) == {field.name for field in message.DESCRIPTOR.fields}
+        assert set(document) == {field.name for field in message.DESCRIPTOR.fields} - {"image_url"}
         fields = fields_from_message(json_format.ParseDict(document, message))
         assert fields == Fields(
-            model="m", image=b"img", image_url="u", n=2, size="s", response_format="r", user="e", fallbacks=["a/b"],
+            model="m", image=b"img", image_given=True, n=2, size="s", response_format="r", user="e", fallbacks=["a/b"],
             prompt="p", strength=0.5, seed=3, output_format="o", quality="q", background="g",
             provider_options={"fal": {"x": 1}},
         )  # fmt: skip
+
+    def test_there_is_one_source(self) -> None:
+        message = pb.CreateImageVariationRequest(image=b"img", image_url="https://example.org/x.png")
+        fields = fields_from_message(message)
+        assert (fields.image, fields.image_given, fields.image_url) == (b"", False, "https://example.org/x.png")
+
+    def test_an_empty_image_is_one_that_was_given(self) -> None:
+        assert fields_from_message(pb.CreateImageVariationRequest(image=b"")).image_given
 
     def test_a_fallback_without_a_model_is_refused_by_name(self) -> None:
         message = pb.CreateImageVariationRequest(fallbacks=[pb.Fallback(model="a/b"), pb.Fallback(provider="openai")])
@@ -181,17 +189,44 @@ class TestEvents:
         assert image.image_completed.b64_json == b"\x89PNG"
         assert not completed_message(OUTCOME).completed.data
 
-    def test_of_failure_hold_openais_error(self) -> None:
-        told = failed_message(GatewayError(ErrorKind.UNAVAILABLE, "Down \ud800."))
-        assert as_json(told) == {
+    def test_of_an_image_say_who_made_it(self) -> None:
+        image = event_message(ImageCompleted(INLINE, Target("fal", "x"))).image_completed
+        assert (image.provider, image.model) == ("fal", "x")
+
+    def test_of_failure_hold_all_that_is_known_of_it(self) -> None:
+        attempt = Attempt("fal", "x", "main", 12, "unavailable", 503)
+        error = GatewayError(
+            ErrorKind.UNAVAILABLE, "Down \ud800.", retry_after_s=1.5, may_have_run=False, attempts=[attempt]
+        )
+        assert as_json(failed_message(error, "req_1")) == {
             "type": "image_variation.failed",
-            "failed": {"message": "Down ?.", "type": "api_error", "code": "provider_unavailable"},
+            "failed": {
+                "message": "Down ?.",
+                "type": "api_error",
+                "code": "provider_unavailable",
+                "http_status": 503,
+                "retry_after_ms": 1500,
+                "should_retry": True,
+                "request_id": "req_1",
+                "attempts": [
+                    {
+                        "provider": "fal",
+                        "model": "x",
+                        "key": "main",
+                        "latency": 12,
+                        "outcome": "unavailable",
+                        "status": 503,
+                    }
+                ],
+            },
         }
 
 
 class TestModels:
     def test_are_listed_with_their_capabilities_and_then_the_aliases(self) -> None:
-        profile = Profile(max_n=4, sizes=(Size(512, 512),), price=Price(per_image=0.02, per_megapixel=0.01))
+        profile = Profile(
+            max_n=4, sizes=(Size(512, 512),), price=Price(per_image=0.02, per_megapixel=0.01), notes="Paints in oil."
+        )
         names = directory(
             provider("a", FakeBackend(), profile),
             aliases={"fast": Alias((WeightedTarget(Target("a", "m")),))},
@@ -200,7 +235,36 @@ class TestModels:
         assert (model.id, model.owned_by, list(model.warnings)) == ("a/m", "a", ["It will be gone."])
         assert (model.capabilities.max_n, list(model.capabilities.sizes)) == (4, ["512x512"])
         assert model.capabilities.price_per_image_usd == pytest.approx(0.03)
+        assert model.notes == "Paints in oil."
         assert (alias.id, alias.owned_by, list(alias.targets)) == ("fast", "alias", ["a/m"])
+
+    def test_come_in_pages(self) -> None:
+        names = directory(*(provider(name, FakeBackend()) for name in "abcde"))
+        pages, token = [], ""
+        while not pages or token:
+            page = models_message(names, {}, page_size=2, page_token=token)
+            pages.append([model.id for model in page.data])
+            token = page.next_page_token
+        assert pages == [["a/m", "b/m"], ["c/m", "d/m"], ["e/m"]]
+
+    def test_come_all_at_once_unless_asked_otherwise(self) -> None:
+        names = directory(*(provider(name, FakeBackend()) for name in "abcde"))
+        whole = models_message(names, {})
+        assert (len(whole.data), whole.next_page_token) == (5, "")
+
+    @pytest.mark.parametrize(
+        ("page", "param"),
+        [
+            ({"page_size": -1}, "page_size"),
+            ({"page_size": 1001}, "page_size"),
+            ({"page_token": "?"}, "page_token"),
+            ({"page_token": "Z29uZQ"}, "page_token"),
+        ],
+    )
+    def test_have_no_page_that_cannot_be(self, page: dict[str, Any], param: str) -> None:
+        with pytest.raises(GatewayError) as caught:
+            models_message(directory(provider("a", FakeBackend())), {}, **page)
+        assert (caught.value.param, caught.value.kind) == (param, ErrorKind.INVALID_REQUEST)
 
     @pytest.mark.parametrize("price", [None, Price(output_image_tokens=40.0)])
     def test_have_no_price_where_it_depends(self, price: Price | None) -> None:

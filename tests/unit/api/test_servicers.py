@@ -233,6 +233,7 @@ class TestStreams:
             "completed",
         ]
         assert told[1].attempt_failed.next == "b/m"
+        assert [message.image_completed.provider for message in told[3:5]] == ["b", "b"]
         assert not told[-1].completed.data
         assert told[-1].completed.extra_fields.fallback_index == 1
         assert headers["x-provider"] == "a"
@@ -247,6 +248,17 @@ class TestStreams:
         async with serving(directory(provider("a", FakeBackend(fails(ErrorKind.UNAVAILABLE))))) as channel:
             error = await failure_of(_all(stub(channel).StreamImageVariation(asked())))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+    async def test_give_a_sign_of_life_while_nothing_happens(
+        self, serving: Serving, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.api.variations.KEEP_ALIVE_AFTER_S", 0.02)
+        hangs = Hangs()
+        async with serving(directory(provider("a", FakeBackend(hangs)))) as channel:
+            call = stub(channel).StreamImageVariation(asked())
+            kinds = [(await call.read()).WhichOneof("event") for _ in range(3)]
+            call.cancel()
+        assert kinds == ["attempt_started", "keep_alive", "keep_alive"]
 
     async def test_that_fail_later_end_with_an_event_through_envoy(self, serving: Serving, log_lines: Lines) -> None:
         names = directory(provider("a", FakeBackend(fails(ErrorKind.CONTENT_REJECTED, "No."))))

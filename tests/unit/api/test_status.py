@@ -8,9 +8,11 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from imagevariations.v1 import image_variation_pb2 as pb
 
 from service.api.status import STATUS, error_fields, internal_error, short_message, trailers
 from service.core.errors import ErrorKind, GatewayError, invalid
+from service.core.values import Attempt
 from service.routing.rules import RULES
 
 TYPE_OF_HTTP_STATUS = {
@@ -31,7 +33,7 @@ TYPE_OF_HTTP_STATUS = {
 
 
 def details(error: GatewayError) -> dict[str, Any]:
-    found = dict(trailers(error, transcoded=False))
+    found = dict(trailers(error, transcoded=False, request_id="req_1"))
     status = status_pb2.Status.FromString(found["grpc-status-details-bin"])  # type: ignore[arg-type]
     unpacked: dict[str, Any] = {"status": status}
     for detail in status.details:
@@ -39,6 +41,7 @@ def details(error: GatewayError) -> dict[str, Any]:
             error_details_pb2.ErrorInfo(),
             error_details_pb2.BadRequest(),
             error_details_pb2.RetryInfo(),
+            pb.RequestError(),
         ):
             if detail.Unpack(message):
                 unpacked[type(message).__name__] = message
@@ -84,6 +87,32 @@ def test_native_clients_get_the_field_and_when_to_try_again() -> None:
     assert dict(told["ErrorInfo"].metadata) == {"type": "rate_limit_error", "http_status": "429", "param": "model"}
     assert told["BadRequest"].field_violations[0].field == "model"
     assert told["RetryInfo"].retry_delay.ToMilliseconds() == 1250
+
+
+def test_native_clients_get_the_attempts() -> None:
+    attempts = [Attempt("fal", "x", "main", 12, "rate_limited", 429), Attempt("openai", "y", "k", 900, "timeout")]
+    told = details(GatewayError(ErrorKind.UNAVAILABLE, "All failed.", attempts=attempts))["RequestError"]
+    assert [(each.provider, each.outcome) for each in told.attempts] == [("fal", "rate_limited"), ("openai", "timeout")]
+    assert (told.request_id, told.http_status, told.code) == ("req_1", 503, "provider_unavailable")
+    assert told.message == "", "the status has it"
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_nobody_is_told_to_repeat_what_may_have_been_paid_for(kind: ErrorKind) -> None:
+    assert not details(GatewayError(kind, "It went wrong.", may_have_run=True))["RequestError"].should_retry
+
+
+@pytest.mark.parametrize(("kind", "again"), [(ErrorKind.RATE_LIMITED, True), (ErrorKind.INVALID_REQUEST, False)])
+def test_what_cost_nothing_may_be_repeated_where_that_can_help(kind: ErrorKind, again: bool) -> None:
+    assert details(GatewayError(kind, "No.", may_have_run=False))["RequestError"].should_retry is again
+
+
+def test_of_very_many_attempts_the_last_are_told() -> None:
+    attempts = [Attempt("p" * 60, "m" * 256, "k", number, "timeout") for number in range(100)]
+    error = GatewayError(ErrorKind.TIMEOUT, "x" * 1500, param="model", attempts=attempts)
+    told = details(error)["RequestError"].attempts
+    assert [each.latency for each in told] == list(range(100 - len(told), 100))
+    assert sum(len(value) * 4 / 3 for _, value in trailers(error, transcoded=False)) < 6_000
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (86_400.0, "86400")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -60,9 +61,103 @@ def test_a_model_inherits_what_it_does_not_say() -> None:
     assert entry.models["one"] == Profile(max_n=3, seed=True, price=Price(per_image=0.5))
 
 
-def test_an_unlisted_model_has_the_providers_default_profile() -> None:
-    entry = catalog.parse(LEAST)["plain"]
-    assert catalog.profile(entry, "of-tomorrow") == entry.default_profile
+def test_an_unlisted_model_has_the_providers_default_profile_but_no_price_and_no_end() -> None:
+    entry = catalog.parse(LEAST.replace("seed: true", "seed: true, sunset: 2027-01-01"))["plain"]
+    assert catalog.profile(entry, "of-tomorrow") == Profile(max_n=2, seed=True)
+
+
+def test_what_costs_nothing_costs_nothing_where_it_is_not_listed() -> None:
+    entry = catalog.load()["vllm-omni"]
+    assert catalog.profile(entry, "of-tomorrow").price == Price()
+
+
+def test_what_is_not_free_any_more_has_no_price_until_one_is_said() -> None:
+    entry = catalog.load()["vllm-omni"]
+    assert catalog.profile(entry, "hosted", {"free": False}).price is None
+    assert catalog.profile(entry, "hosted", {"free": False, "price": {"per_image": 0.02}}).price == Price(0.02)
+    assert catalog.profile(catalog.load()["openai"], "gpt-image-2", {"free": True}).price == Price()
+
+
+def test_a_profile_can_be_like_another_one() -> None:
+    text = (
+        LEAST
+        + """
+other:
+  title: Other
+  translator: openai_edits
+  default_model: two
+  default_profile: {like: plain, max_n: 5}
+  models:
+    two: {}
+    three: {like: plain/one, seed: false}
+"""
+    )
+    models = catalog.parse(text)["other"].models
+    assert models["two"] == Profile(max_n=5, seed=True, price=Price(per_image=0.5))
+    assert models["three"] == Profile(max_n=3, seed=False, price=Price(per_image=0.5))
+
+
+@pytest.mark.parametrize("like", ["nobody", "plain/nothing", "plain/one", "3"])
+def test_a_profile_is_like_one_that_there_is_and_not_like_itself(like: str) -> None:
+    with pytest.raises(ValueError, match="plain/one/like: must name a provider"):
+        catalog.parse(LEAST.replace("one: {max_n: 3}", f"one: {{like: {like}}}"))
+
+
+@pytest.mark.parametrize("name", catalog.load())
+def test_every_fact_says_where_it_comes_from_and_when_that_was(name: str) -> None:
+    for profile in catalog.load()[name].models.values():
+        assert profile.source
+        assert profile.checked is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url", "vendors"),
+    [
+        ("openai", "", True),
+        ("openai", "https://api.openai.com/v1", True),
+        ("openai", "https://eu.api.openai.com/v1", True),
+        ("openai", "https://openai.com.evil.test/v1", False),
+        ("openai", "https://notopenai.com/v1", False),
+        ("openai", "http://127.0.0.1:9000/v1", False),
+        ("azure", "https://mine.openai.azure.com", True),
+        ("bfl", "https://api.eu.bfl.ai/v1", True),
+        ("bedrock", "https://bedrock-runtime.eu-west-1.amazonaws.com", True),
+        ("fal", "https://fal.run", True),
+    ],
+)
+def test_a_vendors_own_addresses_are_known(name: str, base_url: str, vendors: bool) -> None:
+    assert catalog.is_vendors(catalog.load()[name], base_url) is vendors
+
+
+class TestOverlay:
+    def test_facts_of_the_operator_go_before_ours(self, tmp_path: Path) -> None:
+        file = tmp_path / "facts.yaml"
+        file.write_text("openai: {models: {gpt-image-2: {price: {per_image: 0.5}}, gpt-image-9: {max_n: 2}}}")
+        ours, theirs = catalog.load()["openai"], catalog.load(file)["openai"]
+        assert theirs.models["gpt-image-2"].price == Price(per_image=0.5)
+        assert theirs.models["gpt-image-2"].max_n == ours.models["gpt-image-2"].max_n
+        assert theirs.models["gpt-image-9"].max_n == 2
+        assert set(ours.models) <= set(theirs.models)
+        assert set(catalog.load(file)) == set(catalog.load())
+
+    def test_a_provider_of_the_operators_own_is_added(self, tmp_path: Path) -> None:
+        file = tmp_path / "facts.yaml"
+        file.write_text(LEAST)
+        assert list(catalog.load(file))[-1] == "plain"
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [("openai: {modles: {}}", "openai: unknown key 'modles'"), ("[]", "must be a mapping"), ("{", "facts.yaml")],
+    )
+    def test_what_is_wrong_in_it_is_named(self, text: str, complaint: str, tmp_path: Path) -> None:
+        file = tmp_path / "facts.yaml"
+        file.write_text(text)
+        with pytest.raises(ValueError, match=complaint):
+            catalog.load(file)
+
+    def test_a_file_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"none\.yaml: cannot be read"):
+            catalog.load(tmp_path / "none.yaml")
 
 
 def test_overrides_are_laid_over_the_facts_in_either_notation() -> None:
@@ -94,6 +189,7 @@ def test_overrides_are_laid_over_the_facts_in_either_notation() -> None:
         ({"price": {"per_image": float("nan")}}, "plain/one/price/per_image: must be an amount"),
         ({"sunset": "2026-12-01"}, "plain/one/sunset: must be a date"),
         ({"min_side": 100, "max_side": 90}, "plain/one: no size satisfies"),
+        ({"min_pixels": 999, "max_pixels": 998}, "plain/one: no size satisfies"),
         ({"min_side": 1000, "max_pixels": 999}, "plain/one: no size satisfies"),
         ({"size_multiple": 4097}, "plain/one: no size satisfies"),
     ],

@@ -142,7 +142,17 @@ def test_openai_is_asked_for_sizes_it_knows_how_to_make(size: str) -> None:
     width, _, height = size.partition("x")
     asked = size_to_ask(Size(int(width), int(height)), catalog.load()["openai"].models["gpt-image-2"], Size(640, 480))
     assert asked is not None
-    assert str(asked) == ("1024x1024" if width == height else size)
+    # Squares below its least number of pixels become the smallest one above it.
+    assert str(asked) == ("816x816" if size in ("256x256", "512x512") else size)
+
+
+def test_shapes_too_long_for_a_model_are_asked_for_as_its_longest() -> None:
+    openai = catalog.load()["openai"].models["gpt-image-2"]
+    for wanted in (Size(4000, 100), Size(100, 4000)):
+        asked = size_to_ask(wanted, openai, wanted)
+        assert asked is not None
+        assert max(asked.width, asked.height) <= 3 * min(asked.width, asked.height)
+        assert asked.pixels >= openai.min_pixels
 
 
 def test_what_the_model_has_is_passed_on() -> None:
@@ -170,7 +180,6 @@ def test_what_the_model_has_is_passed_on() -> None:
     assert fitted(request, profile) == FittedRequest(
         parts=(Part(0, 2, 0), Part(2, 1, 2)),
         size=Size(512, 512),
-        final_size=Size(512, 512),
         prompt="Warmer.",
         strength=0.0,
         quality="high",

@@ -11,7 +11,7 @@ from fake_backends import LIMITS, FakeBackend
 
 from service.catalog import catalog
 from service.catalog.profile import Profile
-from service.composition.directory import RETIRED_NAMES, make_directory, sunset_warnings
+from service.composition.directory import RETIRED_NAMES, make_directory, model_warnings, sunset_warnings
 from service.composition.transport import Transport, opened_transport
 from service.concurrency.pools import WorkerPool
 from service.config import Config, load
@@ -204,6 +204,17 @@ def test_models_are_warned_of_before_and_after_their_end() -> None:
         Target("a", "gone"): ("a no longer serves gone since 2026-11-22.",),
         Target("a", "going"): ("a will stop serving going on 2026-12-31.",),
     }
+
+
+def test_parts_that_the_engine_lacks_are_said_of_its_models() -> None:
+    local = Provider("local", FakeBackend(), {"vary": Profile(), "restyle": Profile()})
+    names = Directory([local, Provider("a", FakeBackend(), {"m": Profile()})], {}, "a/m", {}, lambda: 0.5)
+    missing = "numba is not installed: variations take two to three times as long."
+    assert model_warnings(names, date(2026, 11, 23), (missing,)) == {
+        Target("local", "vary"): (missing,),
+        Target("local", "restyle"): (missing,),
+    }
+    assert model_warnings(names, date(2026, 11, 23)) == {}
 
 
 async def test_secrets_stay_out_of_reprs(wired: Wired) -> None:

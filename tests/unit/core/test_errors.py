@@ -26,6 +26,12 @@ def test_a_changed_copy_keeps_everything_else() -> None:
     assert error.code == "c"
 
 
+def test_a_changed_copy_keeps_the_cause_for_the_log() -> None:
+    error = GatewayError(ErrorKind.INTERNAL, "a bug")
+    error.__cause__ = KeyError("choices")
+    assert error.replaced(attempts=()).__cause__ is error.__cause__
+
+
 def test_it_can_still_be_raised_through_what_touches_exceptions() -> None:
     """Context managers set ``__traceback__`` and ``__context__`` of what passes through them."""
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
+from service.catalog import catalog
 from service.config import load
 
 REPOSITORY = Path(__file__).parents[3]
@@ -33,10 +33,9 @@ def test_its_configuration_is_understood(tmp_path: Path) -> None:
 
 
 def test_its_types_are_in_the_catalog() -> None:
-    catalog = yaml.safe_load((REPOSITORY / "service" / "catalog" / "catalog.yaml").read_text())
     types = re.findall(r"^\| `([\w-]+)` \|", GUIDE, re.MULTILINE)
     assert len(types) >= 6
-    assert set(types) <= set(catalog)
+    assert set(types) <= set(catalog.load())
 
 
 @pytest.fixture
@@ -61,8 +60,7 @@ def copy(tmp_path: Path) -> Path:
     for path in ("service/providers/plain_json.py", "tests/support/provider_cases/plain.py"):
         written(path, block("python", f"# {path}"))
     written("tests/fixtures/plain/answers.json", block("json", "{"))
-    with (tmp_path / "service/catalog/catalog.yaml").open("a", encoding="utf-8") as catalog:
-        catalog.write("\n" + block("yaml", "# catalog.yaml"))
+    written("service/catalog/data/plain.yaml", block("yaml", "# service/catalog/data/plain.yaml"))
     registry = (tmp_path / "service/providers/registry.py").read_text(encoding="utf-8")
     row = '        "recraft": RecraftVariations(),\n'
     assert row in registry

@@ -62,7 +62,28 @@ def test_the_whole_requests_and_the_answer() -> None:
     )
     polls = [HttpRequest("GET", TASK, Purpose.POLL, delay_s=delay) for delay in itertools.islice(wire.poll_delays(), 2)]
     assert requests == [submission, *polls]
-    assert result == CallResult(images=(ProducedImage(url=SAMPLE),), cost_usd=0.045)
+    assert result == CallResult(images=(ProducedImage(url=SAMPLE),), cost_usd=0.045, seeds=(7,))
+
+
+def test_flux_3_is_asked_in_its_own_way() -> None:
+    call = ProviderCall("flux-3-image", SOURCE, size=Size(1392, 752), prompt="Vary it.")
+    assert fields_of(call) == {"prompt": "Vary it.", "images": [IMAGE], "aspect_ratio": "16:9", "resolution": "1k"}
+    left_open = ProviderCall("flux-3-image", SOURCE, prompt="Vary it.")
+    assert fields_of(left_open) == {"prompt": "Vary it.", "images": [IMAGE], "resolution": "1k"}
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution"),
+    [
+        (Size(768, 768), "1k"),
+        (Size(1568, 672), "1k"),
+        (Size(1536, 1536), "1.5k"),
+        (Size(2048, 2048), "2k"),
+        (Size(4096, 4096), "4k"),
+    ],
+)
+def test_flux_3_names_its_resolutions(size: Size, resolution: str) -> None:
+    assert fields_of(ProviderCall("flux-3-image", SOURCE, size=size, prompt="p"))["resolution"] == resolution
 
 
 def test_the_first_generation_takes_the_source_as_an_image_prompt() -> None:
@@ -90,9 +111,9 @@ def test_kontext_is_told_a_shape() -> None:
     assert fields_of(call) == {"prompt": "Vary it.", "input_image": IMAGE, "aspect_ratio": "3:4"}
 
 
-def test_options_of_the_caller_win() -> None:
-    call = ProviderCall("flux-2-pro", SOURCE, prompt="Vary it.", seed=7, options={"safety_tolerance": 3, "seed": 8})
-    assert fields_of(call) == {"prompt": "Vary it.", "input_image": IMAGE, "seed": 8, "safety_tolerance": 3}
+def test_options_of_the_caller_are_sent() -> None:
+    call = ProviderCall("flux-2-pro", SOURCE, prompt="Vary it.", seed=7, options={"safety_tolerance": 3})
+    assert fields_of(call) == {"prompt": "Vary it.", "input_image": IMAGE, "seed": 7, "safety_tolerance": 3}
 
 
 def test_without_a_polling_url_the_id_is_asked_for_below_the_base_url() -> None:

@@ -10,7 +10,7 @@ from exchange_driver import drive
 from provider_case import BASE_URL, RESULTS, SOURCE
 from vendor_answers import answers
 
-from service.catalog.profile import Profile
+from service.catalog import catalog
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
@@ -20,6 +20,7 @@ from service.providers.fal import FalImages
 from service.providers.http import HttpRequest, JsonBody, Purpose, SignableRequest
 
 ANSWERS = answers("fal")
+REDUX = catalog.load()["fal"].models["fal-ai/flux-1/dev/redux"]
 ENDPOINT = Endpoint("fal", BASE_URL)
 CALL = ProviderCall(
     "fal-ai/flux-1/dev/redux", SOURCE, n=2, size=Size(1024, 768), seed=7, output_format=ImageFormat.JPEG
@@ -29,7 +30,7 @@ TWO_URLS = tuple(ProducedImage(url=f"https://v3.fal.media/files/b/result-{index}
 
 
 def ask(call: ProviderCall, *names: str) -> tuple[list[HttpRequest], CallResult]:
-    driven = drive(FalImages().vary(call, Profile(), ENDPOINT), [ANSWERS[name] for name in names])
+    driven = drive(FalImages().vary(call, REDUX, ENDPOINT), [ANSWERS[name] for name in names])
     return list(driven.requests), driven.finished
 
 
@@ -57,7 +58,7 @@ def test_the_whole_request_and_its_answer_in_one_request() -> None:
             ),
         )
     ]
-    assert result == CallResult(images=TWO_URLS)
+    assert result == CallResult(images=TWO_URLS, seeds=(7,))
 
 
 def test_the_queue_is_polled_by_the_urls_it_names_and_can_be_cancelled() -> None:
@@ -84,14 +85,15 @@ def test_knobs_of_other_models_are_sent_where_they_are_given() -> None:
         SOURCE,
         prompt="At dusk.",
         strength=0.4,
-        options={"num_inference_steps": 20, "num_images": 3, "image_size": None},
+        options={"num_inference_steps": 20},
     )
-    (request,), _ = ask(call, "result")
+    profile = catalog.load()["fal"].models[call.model]
+    request = drive(FalImages().vary(call, profile, ENDPOINT), [ANSWERS["result"]]).requests[0]
     assert request.body == JsonBody(
         {
             "image_url": wire.data_url(SOURCE),
             "prompt": "At dusk.",
-            "num_images": 3,
+            "num_images": 1,
             "strength": 0.4,
             "num_inference_steps": 20,
         }
@@ -103,7 +105,7 @@ def test_knobs_of_other_models_are_sent_where_they_are_given() -> None:
 )
 def test_a_name_that_is_no_path_of_a_model_is_never_sent(model: str) -> None:
     with pytest.raises(GatewayError) as caught:
-        drive(FalImages().vary(ProviderCall(model, SOURCE), Profile(), ENDPOINT), ())
+        drive(FalImages().vary(ProviderCall(model, SOURCE), REDUX, ENDPOINT), ())
     assert caught.value.kind is ErrorKind.MODEL_GONE
     assert not caught.value.may_have_run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -17,7 +16,7 @@ from service.core.calls import ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Size
 from service.providers.base import Credential, Endpoint
-from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, Purpose, SignableRequest
+from service.providers.http import FormBody, FormFile, HttpRequest, HttpResponse, SignableRequest
 from service.providers.ideogram import IdeogramRemix
 
 ANSWERS = answers("ideogram")
@@ -47,7 +46,7 @@ def test_the_whole_request_of_version_3() -> None:
         prompt="Vary it.",
         strength=0.2,
         seed=7,
-        options={"rendering_speed": "TURBO", "style_codes": ["AAFF5733", "0133FF57"]},
+        options={"style_type": "REALISTIC", "style_codes": ["AAFF5733", "0133FF57"]},
     )
     assert asked(call) == HttpRequest(
         "POST",
@@ -60,7 +59,7 @@ def test_the_whole_request_of_version_3() -> None:
                 ("seed", "7"),
                 ("resolution", "1248x832"),
                 ("magic_prompt", "OFF"),
-                ("rendering_speed", "TURBO"),
+                ("style_type", "REALISTIC"),
                 ("style_codes", "AAFF5733"),
                 ("style_codes", "0133FF57"),
             ),
@@ -131,38 +130,6 @@ def test_a_success_without_an_image_is_none(answer: str, kind: ErrorKind) -> Non
     assert caught.value.kind is kind
 
 
-LATER = ProviderCall("auto", SOURCE, n=2, prompt="p", options={"async": True})
-
-
-def test_a_generation_that_was_asked_for_later_is_polled_for() -> None:
-    conversation = IdeogramRemix().vary(LATER, Profile(), ENDPOINT)
-    driven = drive(conversation, [ANSWERS["accepted"], ANSWERS["pending"], ANSWERS["completed"]])
-    poll = HttpRequest("GET", "https://ideogram.test/v2/generations/Zm9v_w%3D%3D", Purpose.POLL, delay_s=0.5)
-    assert isinstance(driven.requests[0].body, FormBody)
-    assert ("async", "true") in driven.requests[0].body.fields
-    assert driven.requests[1:] == (poll, replace(poll, delay_s=0.7))
-    assert len(driven.finished.images) == 2
-
-
-def test_a_failed_generation_is_an_error() -> None:
-    with pytest.raises(GatewayError, match="could not be finished") as caught:
-        drive(IdeogramRemix().vary(LATER, Profile(), ENDPOINT), [ANSWERS["accepted"], ANSWERS["failed"]])
-    assert caught.value.kind is ErrorKind.BAD_RESPONSE
-
-
-def test_a_generation_that_failed_for_its_content_is_a_refusal() -> None:
-    refusal = HttpResponse(200, {}, b'{"status": "failed", "error": "Image failed the safety check."}')
-    with pytest.raises(GatewayError) as caught:
-        drive(IdeogramRemix().vary(LATER, Profile(), ENDPOINT), [ANSWERS["accepted"], refusal])
-    assert caught.value.kind is ErrorKind.CONTENT_REJECTED
-
-
-def test_a_poll_without_a_status_ends_the_waiting() -> None:
-    with pytest.raises(GatewayError) as caught:
-        drive(IdeogramRemix().vary(LATER, Profile(), ENDPOINT), [ANSWERS["accepted"], ANSWERS["accepted"]])
-    assert caught.value.kind is ErrorKind.BAD_RESPONSE
-
-
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -189,12 +156,9 @@ def test_no_answer_breaks_the_translator() -> None:
             drive(IdeogramRemix().vary(CALL, Profile(), ENDPOINT), [HttpResponse(200, {}, body)])
 
 
-def test_no_poll_breaks_the_translator() -> None:
-    for body in corrupted_bodies(ANSWERS["completed"].body):
-        with suppress(GatewayError):
-            drive(
-                IdeogramRemix().vary(LATER, Profile(), ENDPOINT), [*(ANSWERS["accepted"], HttpResponse(200, {}, body))]
-            )
+def test_whether_the_vendor_may_rewrite_the_prompt_is_the_callers_to_say() -> None:
+    call = ProviderCall("ideogram-v3", SOURCE, prompt="Vary it.", options={"magic_prompt": "ON"})
+    assert fields_of(call)["magic_prompt"] == "ON"
 
 
 def test_no_error_body_breaks_the_translator() -> None:

@@ -56,7 +56,7 @@ def test_the_whole_request() -> None:
         background="opaque",
         output_format=ImageFormat.WEBP,
         user="user-7",
-        options={"output_compression": 80, "input_fidelity": "low", "quality": "medium"},
+        options={"output_compression": 80, "input_fidelity": "low"},
     )
     assert asked(call) == HttpRequest(
         "POST",
@@ -68,7 +68,7 @@ def test_the_whole_request() -> None:
                 ("model", "gpt-image-2"),
                 ("n", "2"),
                 ("size", "1536x1024"),
-                ("quality", "medium"),
+                ("quality", "high"),
                 ("background", "opaque"),
                 ("output_format", "webp"),
                 ("safety_identifier", "user-7"),
@@ -108,17 +108,29 @@ def test_compatible_servers_differ_by_options_alone() -> None:
 
 def test_a_long_user_id_is_sent_as_its_digest() -> None:
     (sent,) = (
-        value for name, value in fields(ProviderCall("m", SOURCE, prompt="p", user="é" * 65)) if "safety" in name
+        value for name, value in fields(ProviderCall("m", SOURCE, prompt="p", user="é" * 129)) if "safety" in name
     )
     assert len(sent) == 64
-    assert fields(ProviderCall("m", SOURCE, prompt="p", user="u" * 64))[-1] == ("safety_identifier", "u" * 64)
+    assert fields(ProviderCall("m", SOURCE, prompt="p", user="u" * 128))[-1] == ("safety_identifier", "u" * 128)
+
+
+def test_other_servers_take_a_user_id_of_64_characters() -> None:
+    endpoint = Endpoint("mine", "http://127.0.0.1:8091/v1", options={"user_field": "user"})
+    assert len(dict(fields(ProviderCall("m", SOURCE, prompt="p", user="u" * 65), endpoint))["user"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "sent"), [("hd", "high"), ("standard", "medium"), ("xhigh", "xhigh"), ("auto", "auto")]
+)
+def test_qualities_of_older_models_are_said_in_todays_words(asked_for: str, sent: str) -> None:
+    assert ("quality", sent) in fields(ProviderCall("gpt-image-2", SOURCE, prompt="p", quality=asked_for))
 
 
 @pytest.mark.parametrize("options", [{"stream": True}, {"partial_images": 2}])
 def test_a_streamed_answer_cannot_be_asked_for(options: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:
         asked(ProviderCall("gpt-image-2", SOURCE, prompt="Vary it.", options=options))
-    assert (caught.value.kind, caught.value.param) == (ErrorKind.UNSUPPORTED, "provider_options")
+    assert (caught.value.kind, caught.value.param) == (ErrorKind.INVALID_REQUEST, "provider_options")
     assert not caught.value.may_have_run
 
 

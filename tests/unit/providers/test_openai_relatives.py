@@ -152,7 +152,7 @@ class TestVariations:
 
 
 class TestXAI:
-    call = ProviderCall("grok-imagine-image", SOURCE, n=2, prompt="Vary it.", options={"aspect_ratio": "16:9"})
+    call = ProviderCall("grok-imagine-image", SOURCE, n=2, prompt="Vary it.", options={"moderation": "low"})
 
     def test_the_whole_request(self) -> None:
         assert asked(XAIEdits(), self.call, endpoint("xai")) == HttpRequest(
@@ -166,7 +166,7 @@ class TestXAI:
                     "n": 2,
                     "response_format": "b64_json",
                     "image": {"url": wire.data_url(SOURCE), "type": "image_url"},
-                    "aspect_ratio": "16:9",
+                    "moderation": "low",
                 }
             ),
         )

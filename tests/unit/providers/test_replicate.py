@@ -12,7 +12,7 @@ from exchange_driver import drive
 from provider_case import BASE_URL, SOURCE
 from vendor_answers import answers
 
-from service.catalog.profile import Profile
+from service.catalog import catalog
 from service.core.calls import CallResult, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
@@ -25,6 +25,7 @@ ANSWERS = answers("replicate")
 RECORDED = json.loads(
     (Path(__file__).parents[2] / "fixtures" / "replicate" / "recorded.json").read_text(encoding="utf-8")
 )["answers"]
+REDUX = catalog.load()["replicate"].models["black-forest-labs/flux-redux-dev"]
 ENDPOINT = Endpoint("replicate", BASE_URL)
 CALL = ProviderCall(
     "black-forest-labs/flux-redux-dev", SOURCE, n=2, size=Size(1344, 768), seed=7, output_format=ImageFormat.JPEG
@@ -47,12 +48,12 @@ def recorded(name: str) -> HttpResponse:
 
 
 def ask(call: ProviderCall, *names: str, endpoint: Endpoint = ENDPOINT) -> tuple[list[HttpRequest], CallResult]:
-    driven = drive(ReplicatePredictions().vary(call, Profile(), endpoint), [ANSWERS[name] for name in names])
+    driven = drive(ReplicatePredictions().vary(call, REDUX, endpoint), [ANSWERS[name] for name in names])
     return list(driven.requests), driven.finished
 
 
 def first_request(call: ProviderCall, endpoint: Endpoint = ENDPOINT) -> HttpRequest:
-    return drive(ReplicatePredictions().vary(call, Profile(), endpoint), ()).requests[0]
+    return drive(ReplicatePredictions().vary(call, REDUX, endpoint), ()).requests[0]
 
 
 def test_the_whole_request_and_an_answer_that_is_finished_at_once() -> None:
@@ -81,7 +82,7 @@ def test_what_is_not_finished_is_polled_for_and_can_be_cancelled() -> None:
 
 def test_the_recorded_answer_that_is_still_processing_is_polled_where_it_says() -> None:
     driven = drive(
-        ReplicatePredictions().vary(CALL, Profile(), ENDPOINT),
+        ReplicatePredictions().vary(CALL, REDUX, ENDPOINT),
         [recorded("processing_after_waiting"), ANSWERS["succeeded_later"]],
     )
     poll = driven.requests[1]
@@ -141,9 +142,9 @@ def test_a_size_becomes_the_nearest_shape(size: Size, ratio: str, megapixels: st
     assert (body.value["input"]["aspect_ratio"], body.value["input"]["megapixels"]) == (ratio, megapixels)
 
 
-def test_options_of_the_caller_go_into_the_input_and_win() -> None:
-    body = first_request(ProviderCall("a/b", SOURCE, n=2, options={"num_outputs": 3, "guidance": 2.5})).body
-    assert body == JsonBody({"input": {"redux_image": wire.data_url(SOURCE), "num_outputs": 3, "guidance": 2.5}})
+def test_options_of_the_caller_go_into_the_input() -> None:
+    body = first_request(ProviderCall("a/b", SOURCE, n=2, options={"guidance": 2.5})).body
+    assert body == JsonBody({"input": {"redux_image": wire.data_url(SOURCE), "num_outputs": 2, "guidance": 2.5}})
 
 
 def test_a_single_url_is_a_result_too() -> None:

@@ -45,7 +45,7 @@ def test_the_whole_request_of_image_to_image() -> None:
         seed=7,
         output_format=ImageFormat.PNG,
         user="user-1",
-        options={"negative_prompt": "text", "cfg_scale": 4, "strength": 0.5},
+        options={"negative_prompt": "text", "cfg_scale": 4},
     )
     assert asked(call) == HttpRequest(
         "POST",
@@ -55,7 +55,7 @@ def test_the_whole_request_of_image_to_image() -> None:
             fields=(
                 ("mode", "image-to-image"),
                 ("prompt", "Vary it."),
-                ("strength", "0.5"),
+                ("strength", "0.35"),
                 ("seed", "7"),
                 ("output_format", "png"),
                 ("model", "sd3.5-large"),
