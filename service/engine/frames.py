@@ -25,6 +25,7 @@ _MOST_CUT_OF_PEOPLE = 0.42
 _TEXT_MARGIN = 0.5
 _FACE_MARGIN = 0.05
 _EDGE = 0.004
+_BORDER = 0.06
 
 Reals = npt.NDArray[np.float64]
 
@@ -173,6 +174,11 @@ def _score(scene: Scene, wish: Wish, weights: _Weights, frame: Frame) -> float |
     centre_x, centre_y = float(weights.focus @ x) / width - 0.5, float(weights.focus @ y) / height - 0.5
     off_thirds = min(abs(centre_x), abs(abs(centre_x) - 1 / 6))
     score = -7 * max(0.0, 0.93 - float(weights.salience[counted].sum())) - 0.8 * off_thirds - 0.5 * abs(centre_y)
+    if not weights.has_subject and frame.zoom > 1:
+        # What draws the eye, unknown as it is, should not be cut: not at the frame's very edge, that is.
+        near = _BORDER * min(width, height)
+        rim = inside & ((x < near) | (x > width - near) | (y < near) | (y > height - near))
+        score -= 6.0 * float(weights.salience[rim].sum())
     score += 0.8 * abs(math.log(frame.zoom)) + wish.aside * math.hypot(frame.shift_x / width, frame.shift_y / height)
     if wish.aside >= 1:
         score -= 0.9 * off_thirds

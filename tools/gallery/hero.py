@@ -12,7 +12,7 @@ from service.core.values import Size
 
 ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "docs" / "images" / "variations.jpg"
-ROWS = (("astronaut", 7, 6), ("coffee", 3, 4))
+ROWS = (("astronaut", 7, 6), ("coffee", 8, 4))
 """Samples, seeds, and how many variations fill the width."""
 
 HEIGHT = 300
