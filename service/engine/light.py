@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, unit
+from service.engine.arrays import FloatArray, gaussian_blur, luma, mix, resize, unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,9 @@ _STEEPEST = 0.6
 _GLOW_COLOUR = np.array([1, 0.80, 0.50], np.float32)
 _HORIZON_COLOUR = np.array([1, 0.60, 0.24], np.float32)
 _HORIZON_FILTER = np.array([1.0, 0.90, 0.70], np.float32)
+_SHARPEST_BLUR = 6
+"""Radius in pixels up to which a blur is computed at full resolution (and up to twice that)."""
+
 _MIST = np.array([0.80, 0.88, 0.97], np.float32)
 
 
@@ -172,6 +175,12 @@ def defocus(image: FloatArray, matte: FloatArray, radius: int) -> FloatArray:
     The subject itself leaves no halo: it is left out of the average. Averaged in linear light, so that lamps become
     discs.
     """
+    reduction = radius // _SHARPEST_BLUR
+    if reduction > 1:  # nothing as fine as a pixel is left: a smaller picture is blurred as well, and much faster
+        height, width = matte.shape
+        rows, columns = max(8, height // reduction), max(8, width // reduction)
+        small = defocus(resize(image, rows, columns), resize(matte, rows, columns), round(radius / reduction))
+        return unit(resize(small, height, width, cv2.INTER_CUBIC))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     disc = (x * x + y * y <= radius * radius + 0.5).astype(np.float32)
     disc /= disc.sum()
