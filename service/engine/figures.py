@@ -19,6 +19,7 @@ _SHADOW_CHROMA = 7.0
 _DEEPEST_SHADOW = -38.0
 _SHADOW_EDGE = 3.0
 _CLEARLY_DIFFERENT = 20.0
+_NEARLY_GROUND = 22.0
 _SPECK = 3e-4
 _FEW_INKS = 6
 
@@ -49,6 +50,7 @@ def figure_alpha(scene: Scene) -> FloatArray:
             outside[rows, columns] |= holes[rows, columns]
     if scene.kind is Kind.GRAPHIC and (scene.is_grey or float((~outside).mean()) < 0.1):
         outside |= holes
+    outside = _grown_into_fringes(outside, distance)
     inside = _without_specks(~outside)
     eroded = cv2.erode(inside.astype(np.float32), np.ones((5, 5), np.uint8))
     return unit(gaussian_blur(eroded, 1.0) * 1.1 - 0.05)
@@ -68,9 +70,19 @@ def _solid(distance: FloatArray) -> npt.NDArray[np.bool_]:
         hull = np.zeros_like(solid)
         cv2.fillConvexPoly(hull, cv2.convexHull(contour), 1)
         _, top, _, tall = cv2.boundingRect(contour)
-        hull[top + int(tall * 0.75) :] = 0
+        if top + tall < distance.shape[0] - 2:  # what the frame cuts below stands on nothing that it could shade
+            hull[top + int(tall * 0.75) :] = 0
         solid |= hull
     return np.asarray(solid > 0)
+
+
+def _grown_into_fringes(outside: npt.NDArray[np.bool_], distance: FloatArray) -> npt.NDArray[np.bool_]:
+    """``outside`` and the nearly ground-coloured rim that compression and reflections leave beside it."""
+    nearly = (distance < _NEARLY_GROUND).astype(np.uint8)
+    grown = outside.astype(np.uint8)
+    for _ in range(max(1, max(outside.shape) // 90)):
+        grown |= cv2.dilate(grown, np.ones((3, 3), np.uint8)) & nearly
+    return np.asarray(grown > 0)
 
 
 def _without_specks(inside: npt.NDArray[np.bool_]) -> FloatArray:
