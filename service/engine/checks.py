@@ -27,6 +27,7 @@ from service.engine.networks.text import find_text
 from service.engine.scene import Scene
 
 _LOOK_SIDE = 512
+_READ_SIDE = 736
 _PATCH = 17
 _TWIN_SIDE = 240
 _PROBES = 10
@@ -50,7 +51,8 @@ class Verdict:
 
 def inspect(scene: Scene, image: FloatArray, matrix: Matrix) -> Verdict:
     """Judges ``image`` (H x W x 3 in 0..1), to which ``matrix`` moved the scene."""
-    pixels = shrink_to(as_bytes(image), _LOOK_SIDE)
+    side = _READ_SIDE if scene.texts else _LOOK_SIDE
+    pixels = shrink_to(as_bytes(image), side)
     scale = pixels.shape[1] / image.shape[1]
     scaled = np.diag([scale, scale, 1.0]) @ np.vstack([matrix, [0, 0, 1]])[:3]
     wanted_faces = moved(scene.faces, scaled)
@@ -60,7 +62,7 @@ def inspect(scene: Scene, image: FloatArray, matrix: Matrix) -> Verdict:
         lost_faces = _share(not any(face.overlap(each) > 0.3 for each in found_faces) for face in wanted_faces)
         second_faces = sum(all(face.overlap(each) < 0.15 for each in wanted_faces) for face in found_faces)
     wanted_text = moved(scene.texts, scaled)
-    found_text = find_text(pixels, _LOOK_SIDE) if scene.texts else ()
+    found_text = find_text(pixels, side) if scene.texts else ()
     lost_text, invented_text = 0.0, 0
     if found_text:
         lost_text = _share(_covered(box, found_text, pixels.shape) < 0.4 for box in wanted_text)

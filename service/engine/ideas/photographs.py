@@ -26,6 +26,7 @@ from service.engine.warps import Frame, move_detailed, move_mask
 _DARK = 0.10
 _NIGHT = 0.28
 _BRIGHTENED = 0.17
+_LIT = 0.35
 _WORST_SEAM = 0.55
 _MOST_FORBIDDEN = 0.6
 _TWIN = 0.8
@@ -71,8 +72,9 @@ def make_photograph(task: Task) -> Result:
 
 def _brightened(scene: Scene) -> Scene:
     """A scene too dark to vary, raised to where light can be told from dark."""
-    mean = float(luma(scene.image).mean())
-    if mean >= _DARK:
+    grey = luma(scene.image)
+    mean = float(grey.mean())
+    if mean >= _DARK or float(np.percentile(grey, 99)) > _LIT:  # stars and lamps are light enough
         return scene
     power = np.float32(math.log(_BRIGHTENED) / math.log(max(0.004, mean)))
     image = np.power(scene.image, power)

@@ -156,13 +156,12 @@ def _settled(
 def _closer(task: Task, posed: _Posed, hue: float) -> FloatArray:
     """Large, in warm light, on a ground hardly tinted."""
     scene, (height, width) = task.scene, _ground_size(task)
-    if scene.kind is Kind.PRODUCT:
-        return mix(posed.image, _lit_figure(task, posed, "gold", 0.75, task.side), posed.alpha)
+    lit = _lit_figure(task, posed, "gold", 0.75, task.side) if scene.kind is Kind.PRODUCT else None
     if scene.ground.is_light:
         ground = gradient(height, width, colour(hue + 30, 0.05, 1.0), colour(hue + 15, 0.14, 0.97), (0, -0.2), 0.04)
     else:
         ground = gradient(height, width, _own_shade(scene, 1.12), _own_shade(scene, 0.80), (0, -0.2), 0.2)
-    return _settled(task, posed, ground, None, None)
+    return _settled(task, posed, ground, None, lit)
 
 
 def _wider(task: Task, posed: _Posed, hue: float) -> FloatArray:
