@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.arrays import LUMA_WEIGHTS, FloatArray, gaussian_blur, luma, mix, to_lab, unit
+from service.engine.arrays import LUMA_WEIGHTS, FloatArray, dilate, gaussian_blur, luma, mix, to_lab, unit
 from service.engine.boxes import Matrix
 from service.engine.kinds import Kind
 from service.engine.scene import Scene, Sides
@@ -81,7 +81,7 @@ def _grown_into_fringes(outside: npt.NDArray[np.bool_], distance: FloatArray) ->
     nearly = (distance < _NEARLY_GROUND).astype(np.uint8)
     grown = outside.astype(np.uint8)
     for _ in range(max(1, max(outside.shape) // 90)):
-        grown |= cv2.dilate(grown, np.ones((3, 3), np.uint8)) & nearly
+        grown |= dilate(grown, 3) & nearly
     return np.asarray(grown > 0)
 
 
