@@ -18,6 +18,7 @@ _SAME_SHAPE = 1.02
 _KEPT_WHOLE = 0.985
 _MOST_UNCOVERED = 0.45
 _CUT = 0.04
+_HIGH = 0.1
 _HEADS_TO_BODY = 20.0
 
 
@@ -52,6 +53,8 @@ def place_source(source: Source, size: Size) -> Placing:
 def _place_photograph(source: Source, size: Size, cover: float, contain: float) -> Placing:
     """Cropped to the window that keeps what matters; if none does, the smallest that does, the rest to be made up."""
     kept, best = _best_window(source, size, cover)
+    if not source.sees_faces:  # heads that nobody has found are at the top
+        best = (best[0], min(best[1], _HIGH))
     if kept >= _KEPT_WHOLE or not source.protect.any():
         return _placed(source, size, cover, *best)
     along_width = size.width / source.size.width < cover  # the crop would take from the left and the right

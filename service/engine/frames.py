@@ -26,6 +26,7 @@ _TEXT_MARGIN = 0.5
 _FACE_MARGIN = 0.05
 _EDGE = 0.004
 _BORDER = 0.06
+_MOST_CAREFUL_ZOOM = 1.14
 
 Reals = npt.NDArray[np.float64]
 
@@ -90,6 +91,11 @@ def _draw(scene: Scene, wish: Wish, generator: np.random.Generator) -> Frame | N
     turn = math.radians(tilt * wish.turn)
     shift_x, shift_y = x * free_x, y * free_y
     pinned = scene.pinned
+    if scene.is_careful and zoom >= 1:
+        # There may be a head that nobody has found. Heads are at the top: nothing is taken from there, and little.
+        zoom = min(zoom, _MOST_CAREFUL_ZOOM)
+        free_x, free_y = abs(1 - zoom) * scene.width / 2, abs(1 - zoom) * scene.height / 2
+        return Frame(zoom, x * free_x, 0.999 * free_y, 0.0)
     if zoom >= 1:
         if corner < 0.5:  # flush with a side, or centred: what a photographer would do
             shift_x, shift_y = (0.0, 0.999, -0.999)[thirds[0]] * free_x, (0.0, 0.999, -0.999)[thirds[1]] * free_y

@@ -63,6 +63,7 @@ class Scene:
         cut: Sides that cut the subject already.
         difficulty: How hard each side is to extend, 0..1: left, right, top, bottom.
         page: Of a document, what it covers.
+        is_careful: Whether there may be people that nobody has looked for: the networks are missing.
     """
 
     kind: Kind
@@ -84,6 +85,7 @@ class Scene:
     is_soft: bool
     is_grey: bool
     is_pixel_art: bool
+    is_careful: bool
 
     @property
     def height(self) -> int:
@@ -190,6 +192,7 @@ def _compose(source: Source, size: Size, checkpoint: Callable[[], None]) -> Scen
         is_soft=source.is_soft,
         is_grey=source.is_grey,
         is_pixel_art=source.is_pixel_art,
+        is_careful=not source.sees_faces,
     )
 
 

@@ -154,7 +154,7 @@ def _wider(task: Task) -> Result:
     """More of the scene, made up from its own patches, in morning light; where that fails, a studio or a pan."""
     scene = task.scene
     best: tuple[float, View] | None = None
-    if task.reframes and float(scene.forbid.mean()) < _MOST_FORBIDDEN:
+    if task.reframes and not scene.is_careful and float(scene.forbid.mean()) < _MOST_FORBIDDEN:
         scene = _held_where_forbidden(scene)
         hard = float(np.mean(scene.difficulty)) >= 0.55
         wanted = task.zoom((0.87 if hard else 0.80) if task.variant % 2 == 0 else 0.90)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -120,6 +121,19 @@ class TestWithoutNetworks:
         assert not source.sees_faces
         images = [vary(source, Size(160, 160), seed=1, index=index) for index in range(4)]
         assert len({image.tobytes() for image in images}) == 4
+
+    @pytest.mark.parametrize("size", [Size(256, 256), Size(400, 224)], ids=str)
+    def test_heads_are_kept_though_nobody_finds_them(self, size: Size, photo: Callable[[str], Pixels]) -> None:
+        head = photo("astronaut.png")[10:110, 110:190]
+        source = Source.analyse(photo("astronaut.png"))
+        for index in range(4):
+            image = vary(source, size, model="recompose", seed=1, index=index)
+            best = 0.0
+            for scale in np.linspace(0.75, 1.5, 16):
+                looked_for = cv2.resize(head, None, fx=float(scale), fy=float(scale))
+                if looked_for.shape[0] < image.shape[0] and looked_for.shape[1] < image.shape[1]:
+                    best = max(best, float(cv2.matchTemplate(image, looked_for, cv2.TM_CCOEFF_NORMED).max()))
+            assert best > 0.8
 
     def test_small_pictures_are_interpolated(self) -> None:
         small = np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8)
