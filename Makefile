@@ -16,7 +16,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
+.PHONY: help run demo test check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-peers: .bench/installed ## Install LiteLLM and Portkey, pinned, into .benc
 bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up to a million entries, and direct hits over gRPC
 	PYTHONPATH=gen/python $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
+
+catalog-check: $(VENV)/dev-installed ## List facts of the catalogue that are old, at their end, or otherwise in LiteLLM's table
+	@PYTHONPATH=. $(BIN)/python tools/catalog_check.py $(CATALOG_CHECK)
 
 clean: ## Remove everything that was built or stored
 	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench

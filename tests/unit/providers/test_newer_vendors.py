@@ -116,7 +116,7 @@ def test_dashscope() -> None:
                     "seed": 2**31 - 1,
                     "prompt_extend": False,
                     "watermark": True,
-                },  # fmt: skip
+                },
             }
         ),
     )
