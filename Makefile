@@ -8,6 +8,8 @@ GRPC_PORT ?= 50051
 DOUBLES_PORT ?= 9000
 # A configuration file other than ./gateway.yaml: CONFIG=staging.yaml make run
 CONFIG ?=
+# How long to look for new examples: make test-explore EXPLORE_SECONDS=3600
+EXPLORE_SECONDS ?= 600
 export HTTP_PORT GRPC_PORT
 
 VENV := .venv
@@ -16,7 +18,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
+.PHONY: help run demo test test-explore test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,13 @@ demo: $(VENV)/run-installed ## Vary a sample photo end to end; leaves the variat
 
 test: $(VENV)/dev-installed node-installed ## Run every test, the real Envoy and the OpenAI SDKs included
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-explore: $(VENV)/dev-installed ## Look for new failing examples of the property tests, for EXPLORE_SECONDS
+	@end=$$(( $$(date +%s) + $(EXPLORE_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
+		$(BIN)/pytest -q -m hypothesis --hypothesis-profile=explore tests || exit 1; done
+
+test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
+	$(BIN)/pytest tests/clients -m "clients or not clients"
 
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 

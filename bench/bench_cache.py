@@ -29,11 +29,11 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from redis_server import RedisServer
 
 from service.cache.cache import Lookup, Query, ResultCache
+from service.cache.cache_store import Bounds, CacheStore
+from service.cache.digests import bucket_digest, direct_digest
 from service.cache.entries import CachedImage, CachedResult, Entry, new_id
-from service.cache.keys import bucket_digest, direct_digest
 from service.cache.redis_cache import RedisCache
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import Bounds, CacheStore
 from service.core.values import EncodedImage, ImageFormat, Size, Target
 from service.imaging.perceptual_key import PerceptualKey
 
@@ -76,10 +76,7 @@ def direct(number: int) -> bytes:
 
 
 def query(number: int, look: PerceptualKey, lookup: Lookup = Lookup.BOTH) -> Query:
-    async def seen() -> PerceptualKey:
-        return look
-
-    return Query(BUCKET, direct(number), lookup, THRESHOLD, 1.0, seen)
+    return Query(BUCKET, direct(number), lookup, THRESHOLD, 1.0, look)
 
 
 async def fill(store: CacheStore, pictures: Pictures, first: int, last: int) -> None:

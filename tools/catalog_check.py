@@ -1,4 +1,4 @@
-"""Which facts of the catalogue want looking at: old ones, models at their end, prices that LiteLLM's table has otherwise.
+"""Lists facts of the catalogue to look at: old ones, models at their end, prices that LiteLLM's table has otherwise.
 
     python tools/catalog_check.py [--older-than 60] [--prices model_prices_and_context_window.json]
 

@@ -43,7 +43,7 @@ typescript_stubs() {
         npm install --silent --no-audit --no-fund --no-save --prefix "$tools" "@bufbuild/protoc-gen-es@$PROTOC_GEN_ES"
     fi
     rm -rf "$out/ts/imagevariations" "$out/ts/google"
-    PATH=$tools/node_modules/.bin:$PATH "$buf" generate protos --include-imports --template tools/buf.gen.ts.yaml --output "$out"
+    PATH=$tools/node_modules/.bin:$PATH "$buf" generate --template tools/buf.gen.ts.yaml --output "$out"
 }
 
 descriptor_set() {

@@ -13,7 +13,7 @@ import grpc
 
 from service.api.cache_headers import PREFIX as CACHE_PREFIX
 from service.api.call import Call
-from service.api.credentials import Gate, credential_in
+from service.api.credentials import credential_in
 from service.api.log_line import logged
 from service.api.origin_policy import refuse_foreign
 from service.api.request_headers import (
@@ -29,6 +29,7 @@ from service.api.status import STATUS, internal_error, short_message, trailers
 from service.core.current import RequestIdentity, current_request
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.callers import CallerKind
+from service.governance.gate import Gate
 from service.governance.rates import LIMIT_HEADER
 
 _error_log = logging.getLogger("service.error")

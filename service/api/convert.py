@@ -316,6 +316,7 @@ def _model_message(provider: Provider, name: str, profile: Profile, warnings: Se
         owned_by=provider.name,
         capabilities=capabilities,
         warnings=[*([unavailable.message] if unavailable else []), *warnings],
+        notes=profile.notes,
     )
 
 

@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
-from service.governance.callers import Caller
 from service.governance.keys import KEY_PREFIX
-from service.governance.rates import Standing
-
-
-class Gate(Protocol):
-    """Knows callers."""
-
-    async def identify(self, credential: str) -> Caller:
-        """Who came with this credential (empty: with none); GatewayError where that one is not let in."""
-        ...
-
-    async def standing(self, caller: Caller) -> Standing | None:
-        """How a caller stands with the tightest request limit; None where there is none."""
-        ...
 
 
 def credential_in(metadata: Mapping[str, str]) -> str:

@@ -63,13 +63,15 @@ STATUS: Mapping[ErrorKind, Row] = {
     ErrorKind.DEADLINE_EXCEEDED: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "timeout_error", "timeout"),
     ErrorKind.BAD_RESPONSE: Row(grpc.StatusCode.UNAVAILABLE, 502, "api_error", "bad_provider_response"),
     ErrorKind.MODEL_GONE: Row(grpc.StatusCode.NOT_FOUND, 404, _INVALID, "model_not_found"),
+    ErrorKind.TIME_SHARE_USED: Row(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "timeout_error", "timeout"),
+    ErrorKind.OUT_OF_RESOURCES: Row(grpc.StatusCode.UNAVAILABLE, 503, "api_error", "overloaded"),
     ErrorKind.CANCELLED: Row(grpc.StatusCode.CANCELLED, 499, "api_error", "cancelled"),
     ErrorKind.INTERNAL: Row(grpc.StatusCode.INTERNAL, 500, "api_error", "internal_error"),
 }
 
 
 # Failures that pass by themselves. The others would meet the same request again.
-_PASSING = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE})
+_PASSING = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE, ErrorKind.OUT_OF_RESOURCES})
 
 
 def internal_error(request_id: str) -> GatewayError:

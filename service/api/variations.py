@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,16 +25,21 @@ from service.api.log_line import hashed
 from service.api.validation import Fields, checked
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import started
-from service.core.errors import ErrorKind, GatewayError
 from service.core.values import VariationRequest
 from service.gateway.events import Event, VisibleEvent
 from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.outcome import Outcome
+from service.governance.load import LoadLimiter
 
 Result = TypeVar("Result")
 
 # Proxies and NATs close a connection on which nothing happens; the least patient wait 15 to 60 seconds.
 KEEP_ALIVE_AFTER_S = 10.0
+
+
+# A request at work holds its message, the image in it, and what is sent to the provider; and some state besides.
+_COPIES = 3
+_REQUEST_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +55,18 @@ class Variations:
 
     Args:
         pool: Takes large requests apart and puts large answers together, off the event loop.
-        most_at_a_time: Requests that are worked on side by side; further ones are refused. None: no limit.
+        load: Bounds what all requests at work hold together.
     """
 
-    def __init__(self, gateway: Gateway, calls: Calls, pool: ImagingPool, *, most_at_a_time: int | None = None) -> None:
+    def __init__(self, gateway: Gateway, calls: Calls, pool: ImagingPool, load: LoadLimiter) -> None:
         self._gateway = gateway
         self._calls = calls
         self._pool = pool
-        self._most_at_a_time = most_at_a_time
-        self._at_work = 0
+        self._load = load
 
     async def create(self, method: str, context: Context, incoming: Incoming) -> pb.CreateImageVariationResponse:
         async def handle(call: Call) -> pb.CreateImageVariationResponse:
-            with self._place():
+            async with self._admitted(call, incoming):
                 request = await self._request(call, incoming)
                 outcome = await self._gateway.create(request, _request_context(call), observed_by(call))
                 size = sum(len(image.data) for image in outcome.images)
@@ -74,7 +78,7 @@ class Variations:
         self, method: str, context: Context, incoming: Incoming
     ) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
         async def handle(call: Call) -> AsyncGenerator[pb.StreamImageVariationResponse, None]:
-            with self._place():
+            async with self._admitted(call, incoming):
                 request = await self._request(call, incoming)
                 async with contextlib.aclosing(self._events(call, request)) as messages:
                     async for message in messages:
@@ -129,20 +133,9 @@ class Variations:
         """Does work on ``size`` bytes where it holds nobody up."""
         return await self._pool.run(work, at_once=size <= MOST_BYTES_AT_ONCE)
 
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._most_at_a_time is not None and self._at_work >= self._most_at_a_time:
-            raise GatewayError(
-                ErrorKind.RATE_LIMITED,
-                f"{self._at_work} requests are being worked on, which is as many as this gateway takes at a time.",
-                code="too_many_requests",
-                retry_after_s=1.0,
-            )
-        self._at_work += 1
-        try:
-            yield
-        finally:
-            self._at_work -= 1
+    def _admitted(self, call: Call, incoming: Incoming) -> contextlib.AbstractAsyncContextManager[None]:
+        """A place among the requests at work, before anything of the request is read."""
+        return self._load.admitted(call.caller.name, incoming.size * _COPIES + _REQUEST_BYTES)
 
 
 async def _soon(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import Final
 
+from service.cache.cache_store import START, CacheStore, Summary
 from service.cache.entries import CachedResult, Entry
 from service.cache.near_index import Candidate, NearIndex
 from service.cache.sketches import Neighbourhood
-from service.cache.store import START, CacheStore, Summary
 from service.concurrency.tasks import Background
-from service.imaging.perceptual_key import MAX_LAYOUT, PerceptualKey, layout_distance
+from service.imaging.perceptual_key import PerceptualKey, same_colours
 from service.storage.errors import StorageError
 
 log = logging.getLogger("service.cache")
@@ -54,11 +54,11 @@ class Query:
     """What is looked up.
 
     Attributes:
-        bucket, direct: As ``keys`` makes them.
+        bucket, direct: As ``digests`` makes them.
         lookup: In which ways.
         threshold: The least similarity of a semantic hit: 1 less the share of the look's bits that differ.
         aspect: The source's width divided by its height.
-        look: What the source looks like; asked for only when that is needed.
+        look: What the source looks like.
     """
 
     bucket: bytes = field(repr=False)
@@ -66,7 +66,7 @@ class Query:
     lookup: Lookup
     threshold: float
     aspect: float
-    look: Callable[[], Awaitable[PerceptualKey]] = field(repr=False)
+    look: PerceptualKey = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class ResultCache:
                 if found is not None:
                     return Hit(found.id, found.result, HitType.DIRECT, 1.0)
             if Lookup.SEMANTIC in query.lookup:
-                return await self._nearest(query, await query.look())
+                return await self._nearest(query)
         except StorageError as error:
             log.warning("look-up", extra={"fields": {"error": str(error)}})
         return None
@@ -169,11 +169,11 @@ class ResultCache:
         self._threads.shutdown(wait=False)
         await self._store.aclose()
 
-    async def _nearest(self, query: Query, look: PerceptualKey) -> Hit | None:
+    async def _nearest(self, query: Query) -> Hit | None:
         await self._follow()
         # Rounded, or a threshold that was written as the similarity of a distance would miss that distance.
         most_different = int(round((1 - query.threshold) * KEY_BITS, 6))
-        search = self._index.search(Neighbourhood.of(query.bucket, look), most_different)
+        search = self._index.search(Neighbourhood.of(query.bucket, query.look), most_different)
         if search.rows > _MOST_ROWS_ON_THE_LOOP:
             candidates = await asyncio.get_running_loop().run_in_executor(self._threads, search.run)
         else:
@@ -182,18 +182,18 @@ class ResultCache:
         left = list(dict.fromkeys(each for each in candidates if each.id not in self._gone))
         for first in range(0, len(left), _CANDIDATES_AT_A_TIME):
             some = left[first : first + _CANDIDATES_AT_A_TIME]
-            hit = await self._first_hit(some, query, look)
+            hit = await self._first_hit(some, query)
             if hit is not None:
                 return hit
         return None
 
-    async def _first_hit(self, candidates: list[Candidate], query: Query, look: PerceptualKey) -> Hit | None:
+    async def _first_hit(self, candidates: list[Candidate], query: Query) -> Hit | None:
         summaries = await self._store.summaries([each.id for each in candidates], self._now())
         for candidate in candidates:
             summary = summaries.get(candidate.id)
             if summary is None:
                 self._gone.add(candidate.id)
-            elif _is_hit(summary, query, look):
+            elif _is_hit(summary, query):
                 found = await self._store.read(candidate.id, self._now())
                 if found is not None:
                     similarity = 1 - candidate.hamming / KEY_BITS
@@ -234,10 +234,6 @@ class ResultCache:
             await asyncio.wait([self._merging])
 
 
-def _is_hit(summary: Summary, query: Query, look: PerceptualKey) -> bool:
+def _is_hit(summary: Summary, query: Query) -> bool:
     stretched = max(summary.aspect, query.aspect) / min(summary.aspect, query.aspect)
-    return (
-        summary.bucket == query.bucket
-        and stretched <= _MOST_STRETCHED
-        and layout_distance(summary.look.layout, look.layout) <= MAX_LAYOUT
-    )
+    return summary.bucket == query.bucket and stretched <= _MOST_STRETCHED and same_colours(summary.look, query.look)

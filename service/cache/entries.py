@@ -51,7 +51,7 @@ class Entry:
     Attributes:
         id: 32 hexadecimal digits.
         scope: Whose it is; nobody else ever gets it.
-        bucket, direct: As ``keys`` makes them.
+        bucket, direct: As ``digests`` makes them.
         look: What the source looks like.
         aspect: The source's width divided by its height.
         expires: Unix time in seconds from which it is no longer served.

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from service.cache import redis_scripts as scripts
+from service.cache.cache_store import START, Additions, Bounds, CacheStore, Position, Summary
 from service.cache.entries import Entry, StoredResult, dump, parse
 from service.cache.sketches import SKETCH, sketch
-from service.cache.store import START, Additions, Bounds, CacheStore, Position, Summary
 from service.imaging.perceptual_key import PerceptualKey
 from service.storage.errors import StorageError
+from service.storage.redis import RedisServer, answer
 
 # The number is that of the layout of what is kept: another version never reads this one's.
 _PREFIX: Final = "image-variations:cache:1:"
-_MOST_CONNECTIONS: Final = 64
-_CONNECT_TIMEOUT_S: Final = 1.0
-# A server in the same network answers within milliseconds; results of many megabytes take a little longer.
+# Results of many megabytes take a little longer than other answers.
 _LONGEST_WAIT_S: Final = 2.0
 # A script holds everybody up: this many take about 2 ms.
 _MOST_ADDITIONS: Final = 5_000
@@ -46,23 +39,15 @@ class RedisCache(CacheStore):
     """
 
     def __init__(self, url: str, bounds: Bounds) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_MOST_CONNECTIONS,
-            timeout=_LONGEST_WAIT_S,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_timeout=_LONGEST_WAIT_S,
-            # Once, and at once: a connection from before the server's restart fails the first time it is used.
-            retry=Retry(NoBackoff(), 1),
-        )
-        self._redis: Redis = Redis.from_pool(pool)
+        self._server = RedisServer(url, longest_wait_s=_LONGEST_WAIT_S, decodes=False)
         self._bounds = bounds
-        self._read = self._redis.register_script(scripts.READ)
-        self._additions = self._redis.register_script(scripts.ADDITIONS)
-        self._put = self._redis.register_script(scripts.PUT)
-        self._delete = self._redis.register_script(scripts.DELETE)
-        self._delete_space = self._redis.register_script(scripts.DELETE_SPACE)
-        self._sweep = self._redis.register_script(scripts.SWEEP)
+        register = self._server.client.register_script
+        self._read = register(scripts.READ)
+        self._additions = register(scripts.ADDITIONS)
+        self._put = register(scripts.PUT)
+        self._delete = register(scripts.DELETE)
+        self._delete_space = register(scripts.DELETE_SPACE)
+        self._sweep = register(scripts.SWEEP)
 
     async def find(self, direct: bytes, now: float) -> StoredResult | None:
         return await self._entry(direct.hex(), "", now)
@@ -81,8 +66,8 @@ class RedisCache(CacheStore):
         return Additions(sketches, until, more=count == _MOST_ADDITIONS, anew=anew)
 
     async def summaries(self, entry_ids: Sequence[str], now: float) -> Mapping[str, Summary]:
-        async with _guarded():
-            pipeline: Any = self._redis.pipeline(transaction=False)
+        async with self._server.reached():
+            pipeline: Any = self._server.client.pipeline(transaction=False)
             for entry_id in entry_ids:
                 pipeline.hmget(f"{_PREFIX}entry:{entry_id}", "expires", "bucket", "look", "layout", "aspect")
             rows = await pipeline.execute()
@@ -131,19 +116,17 @@ class RedisCache(CacheStore):
         return await self._repeatedly(self._sweep, repr(now), bounds.max_bytes, bounds.max_entries, _MOST_REMOVED)
 
     async def count(self) -> int:
-        async with _guarded():
-            return int(await _answer(self._redis.zcard(f"{_PREFIX}use")))
+        async with self._server.reached():
+            return int(await answer(self._server.client.zcard(f"{_PREFIX}use")))
 
     async def aclose(self) -> None:
-        with contextlib.suppress(StorageError):
-            async with _guarded():
-                await self._redis.aclose()
+        await self._server.aclose()
 
     async def _entry(self, direct: str, entry_id: str, now: float) -> StoredResult | None:
-        answer = await self._run(self._read, direct, entry_id, repr(now))
-        if not answer:
+        fields = await self._run(self._read, direct, entry_id, repr(now))
+        if not fields:
             return None
-        entry = dict(zip(answer[::2], answer[1::2], strict=True))
+        entry = dict(zip(fields[::2], fields[1::2], strict=True))
         images: list[bytes] = []
         while (data := entry.get(_image(len(images)).encode())) is not None:
             images.append(data)
@@ -160,7 +143,7 @@ class RedisCache(CacheStore):
         return total
 
     async def _run(self, script: Any, *arguments: str | bytes | int) -> Any:
-        async with _guarded():
+        async with self._server.reached():
             return await script(keys=[_PREFIX], args=arguments)
 
 
@@ -171,19 +154,3 @@ def _image(position: int) -> str:
 def _space(scope: str, namespace: str) -> str:
     """One word for a scope's namespace, whatever characters these have."""
     return hashlib.sha256(f"{len(scope)}:{scope}{namespace}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
-async def _answer(command: Any) -> Any:
-    """What a command returns. The client's annotations leave open whether it is awaited."""
-    return await command
-
-
-@contextlib.asynccontextmanager
-async def _guarded() -> AsyncIterator[None]:
-    """Turns every way in which a server can be away into a StorageError, soon."""
-    try:
-        async with asyncio.timeout(_LONGEST_WAIT_S):
-            yield
-    except (RedisError, OSError, TimeoutError) as error:
-        # Not the message: it may hold the address with the password in it.
-        raise StorageError(f"Redis cannot be used: {type(error).__name__}") from error

@@ -21,7 +21,7 @@ _CELL_BITS: Final = 6 + _A_BITS + _B_BITS
 _CELL_MASK: Final = (1 << _CELL_BITS) - 1
 # Smaller cells follow the ball more closely, and there are more of them to look into. Measured: 2 is quickest.
 _CELL: Final = 2.0
-# Lab's a and b lie within -128 and 128, L within 0 and 100.
+# Lab's a and b lie within -128 and 128, L within 0 and 100. Values beyond count as of the first or last cell.
 _OFFSETS: Final = (0.0, 128.0, 128.0)
 _COUNTS: Final = (1 << 6, 1 << _A_BITS, 1 << _B_BITS)
 # Layouts are compared in single precision; what lies on the very edge must not be lost to rounding here.
@@ -103,6 +103,8 @@ def _cells_around(value: float, axis: int, reach: float) -> list[tuple[int, floa
     """The cells of an axis within reach of a value, each with the gap between them."""
     cells = []
     for cell in range(_cell(value - reach, axis), _cell(value + reach, axis) + 1):
-        low = cell * _CELL - _OFFSETS[axis]
-        cells.append((cell, max(0.0, low - value, value - low - _CELL)))
+        # The first and last cell hold everything beyond them too, as ``_cell`` puts it there.
+        low = -math.inf if cell == 0 else cell * _CELL - _OFFSETS[axis]
+        high = math.inf if cell == _COUNTS[axis] - 1 else (cell + 1) * _CELL - _OFFSETS[axis]
+        cells.append((cell, max(0.0, low - value, value - high)))
     return cells

@@ -3,68 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from service.cache.cache_store import START, Additions, Bounds, CacheStore, Position, Summary
 from service.cache.entries import Entry, StoredResult, dump, parse
 from service.cache.sketches import sketch
-from service.cache.store import Additions, Bounds, CacheStore, Position, Summary
+from service.cache.sqlite_schema import SCHEMA
 from service.imaging.perceptual_key import PerceptualKey
-from service.storage.errors import StorageError
+from service.storage.errors import DamagedError, StorageError
+from service.storage.schema import version_of
+from service.storage.sqlite import Effect, SqliteWorker, Work, companions
+
+log = logging.getLogger("service.cache")
 
 Result = TypeVar("Result")
-Work = Callable[[sqlite3.Connection], Result]
 
-# Sketches are in a table of their own so that following them reads nothing else. Numbers are never used again
-# (AUTOINCREMENT), so whoever knows one knows everything before it. Totals are kept by triggers: summing a million
-# rows for every new one would take longer than the rest.
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS entries (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    scope TEXT NOT NULL,
-    namespace TEXT NOT NULL,
-    bucket BLOB NOT NULL,
-    direct BLOB NOT NULL UNIQUE,
-    look BLOB NOT NULL,
-    layout BLOB NOT NULL,
-    aspect REAL NOT NULL,
-    about TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    expires REAL NOT NULL,
-    used REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS entries_by_namespace ON entries (scope, namespace);
-CREATE INDEX IF NOT EXISTS entries_by_expiry ON entries (expires);
-CREATE INDEX IF NOT EXISTS entries_by_use ON entries (used);
-CREATE TABLE IF NOT EXISTS sketches (
-    number INTEGER PRIMARY KEY REFERENCES entries ON DELETE CASCADE,
-    sketch BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS images (
-    entry INTEGER NOT NULL REFERENCES entries ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (entry, position)
-);
-CREATE TABLE IF NOT EXISTS totals (entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
-INSERT INTO totals SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM totals);
-CREATE TRIGGER IF NOT EXISTS count_added AFTER INSERT ON entries BEGIN
-    UPDATE totals SET entries = entries + 1, bytes = bytes + NEW.size;
-END;
-CREATE TRIGGER IF NOT EXISTS count_removed AFTER DELETE ON entries BEGIN
-    UPDATE totals SET entries = entries - 1, bytes = bytes - OLD.size;
-END;
-"""
-_VERSION: Final = 1
-_BUSY_TIMEOUT_S: Final = 1.0
-_LONGEST_WAIT_S: Final = 5.0
 _MOST_ADDITIONS: Final = 20_000
 # Removing so many at a time lets look-ups through in between.
 _MOST_REMOVED: Final = 200
@@ -75,27 +35,29 @@ _MOST_PAGES_FREED: Final = 2_000
 class SqliteCache(CacheStore):
     """Use ``open``. Several processes on one machine may share a file."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, bounds: Bounds) -> None:
-        self._connection = connection
-        self._thread = thread
+    def __init__(self, file: Path, worker: SqliteWorker, bounds: Bounds) -> None:
+        self._file = file
+        self._worker = worker
+        self._inode = file.stat().st_ino
         self._bounds = bounds
+        self._replacing = asyncio.Lock()
 
     @classmethod
     async def open(cls, file: Path, bounds: Bounds) -> SqliteCache:
-        """Opens the file, and makes it where there is none, readable by its owner only. A file of another version is
-        emptied: it was a cache.
+        """Opens the file, and makes it where there is none, readable by its owner only.
+
+        A damaged file is set aside under another name, and a new one begun. A file that another version of this
+        gateway wrote is left to it, and another one begun beside it.
 
         Raises:
-            StorageError: It cannot be opened, or is something else.
+            StorageError: It cannot be opened.
         """
-        # One thread owns the connection: the event loop never waits for the disk, and nobody for a lock of ours.
-        thread = ThreadPoolExecutor(1, "cache-store")
-        try:
-            connection = await asyncio.get_running_loop().run_in_executor(thread, _opened, file)
-        except (OSError, sqlite3.Error) as error:
-            thread.shutdown(wait=False)
-            raise StorageError(f"{file} cannot be opened: {error}") from None
-        return cls(connection, thread, bounds)
+        return await asyncio.to_thread(cls._opened, file, bounds)
+
+    @classmethod
+    def _opened(cls, file: Path, bounds: Bounds) -> SqliteCache:
+        file = _of_this_version(file)
+        return cls(file, _working(file), bounds)
 
     async def find(self, direct: bytes, now: float) -> StoredResult | None:
         return await self._run(lambda connection: _read(connection, "direct = ?", direct, now))
@@ -105,19 +67,23 @@ class SqliteCache(CacheStore):
 
     async def additions(self, since: Position) -> Additions:
         def read(connection: sqlite3.Connection) -> Additions:
+            (life,) = connection.execute("SELECT life FROM lives").fetchone()
+            known = since.number if life == since.life else 0
             rows = connection.execute(
                 "SELECT number, sketch FROM sketches WHERE number > ? ORDER BY number LIMIT ?",
-                (since.number, _MOST_ADDITIONS),
+                (known, _MOST_ADDITIONS),
             ).fetchall()
-            until = Position(since.life, rows[-1][0]) if rows else since
-            return Additions(b"".join(row[1] for row in rows), until, more=len(rows) == _MOST_ADDITIONS)
+            number = rows[-1][0] if rows else known
+            sketches = b"".join(row[1] for row in rows)
+            anew = life != since.life and since != START
+            return Additions(sketches, Position(life, number), more=len(rows) == _MOST_ADDITIONS, anew=anew)
 
-        return await self._run(read)
+        return await self._run(read, Effect.READS)
 
     async def summaries(self, entry_ids: Sequence[str], now: float) -> Mapping[str, Summary]:
         marks = ",".join("?" * len(entry_ids))
         query = f"SELECT id, bucket, look, layout, aspect FROM entries WHERE id IN ({marks}) AND expires > ?"  # noqa: S608
-        rows = await self._run(lambda connection: connection.execute(query, (*entry_ids, now)).fetchall())
+        rows = await self._run(lambda connection: connection.execute(query, (*entry_ids, now)).fetchall(), Effect.READS)
         return {
             entry_id: Summary(bucket, PerceptualKey(look, np.frombuffer(layout, "<f4").reshape(-1, 3)), aspect)
             for entry_id, bucket, look, layout, aspect in rows
@@ -159,10 +125,8 @@ class SqliteCache(CacheStore):
         return True
 
     async def delete(self, entry_id: str, scope: str) -> bool:
-        removed = await self._run(
-            lambda connection: connection.execute("DELETE FROM entries WHERE id = ? AND scope = ?", (entry_id, scope))
-        )
-        return bool(removed.rowcount)
+        statement = "DELETE FROM entries WHERE id = ? AND scope = ?"
+        return bool(await self._run(lambda connection: connection.execute(statement, (entry_id, scope)).rowcount))
 
     async def delete_namespace(self, scope: str, namespace: str) -> int:
         statement = (
@@ -178,18 +142,16 @@ class SqliteCache(CacheStore):
             lambda connection: connection.execute(statement, (now, _MOST_REMOVED)).rowcount
         )
         beyond = await self._repeatedly(lambda connection: _make_room(connection, self._bounds, 0, most=_MOST_REMOVED))
-        await self._run(_give_back, transaction=False)
+        await self._repeatedly(_give_back)
         return expired + beyond
 
     async def count(self) -> int:
-        row = await self._run(lambda connection: connection.execute("SELECT entries FROM totals").fetchone())
-        return int(row[0])
+        statement = "SELECT entries FROM totals"
+        (entries,) = await self._run(lambda connection: connection.execute(statement).fetchone(), Effect.READS)
+        return int(entries)
 
     async def aclose(self) -> None:
-        # The thread takes nothing more where this has been closed before.
-        with contextlib.suppress(RuntimeError):
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
-        self._thread.shutdown(wait=False)
+        await self._worker.aclose()
 
     async def _repeatedly(self, remove: Work[int]) -> int:
         """Calls ``remove`` in transactions of its own until it removes nothing more."""
@@ -198,44 +160,77 @@ class SqliteCache(CacheStore):
             total += removed
         return total
 
-    async def _run(self, work: Work[Result], *, transaction: bool = True) -> Result:
-        """Does work in a transaction: all of it happens, or nothing."""
-
-        def run() -> Result:
-            try:
-                if not transaction:
-                    return work(self._connection)
-                with self._connection:
-                    return work(self._connection)
-            except (sqlite3.Error, ValueError) as error:
-                raise StorageError(f"the database failed: {error}") from error
-
+    async def _run(self, work: Work[Result], effect: Effect = Effect.WRITES) -> Result:
+        """Does work in a transaction. A file that turns out to be damaged is replaced; this work fails all the same."""
+        worker = self._worker
         try:
-            async with asyncio.timeout(_LONGEST_WAIT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, run)
-        except TimeoutError:
-            raise StorageError("the database did not answer in time") from None
-        except RuntimeError:
-            raise StorageError("the store is closed") from None
+            return await worker.run(work, effect)
+        except DamagedError:
+            await self._replace(worker)
+            raise
+        except ValueError as error:
+            raise StorageError(f"an entry cannot be read: {error}") from error
+
+    async def _replace(self, damaged: SqliteWorker) -> None:
+        async with self._replacing:
+            # Once for all who met with the damage.
+            if self._worker is damaged:
+                await damaged.aclose()
+                self._worker = await asyncio.to_thread(self._another_worker)
+
+    def _another_worker(self) -> SqliteWorker:
+        # Another process may have set the file aside: then the one that it began is used.
+        damaged = self._file.exists() and self._file.stat().st_ino == self._inode
+        worker = _replaced(self._file) if damaged else _working(self._file)
+        self._inode = self._file.stat().st_ino
+        return worker
 
 
-def _opened(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch(mode=0o600)
-    connection = sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
-    # Takes effect in a new file only, and before anything else.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
-    # A power failure may cost the last entries, never the file.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, _VERSION):
-        for table in ("images", "sketches", "entries", "totals"):
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.executescript(_SCHEMA)
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
-    return connection
+def _of_this_version(file: Path) -> Path:
+    """The file itself, or one beside it where another version of this gateway keeps its cache in it."""
+    try:
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error:
+        # There is none yet, or opening it in earnest will tell what is wrong.
+        return file
+    try:
+        version = version_of(connection)
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        return file
+    finally:
+        connection.close()
+    if version == SCHEMA.version or not tables:
+        return file
+    beside = file.with_name(f"{file.stem}.v{SCHEMA.version}{file.suffix}")
+    log.warning(
+        "the cache file is that of another version of this gateway; remove it once no such version runs any more",
+        extra={"fields": {"file": str(file), "used_instead": str(beside)}},
+    )
+    return beside
+
+
+def _working(file: Path) -> SqliteWorker:
+    try:
+        return SqliteWorker(file, SCHEMA, name="cache-store", gives_back=True)
+    except DamagedError:
+        return _replaced(file)
+
+
+def _replaced(file: Path) -> SqliteWorker:
+    """A new file in place of one that is damaged, which is kept under another name."""
+    aside = file.with_name(f"{file.name}.damaged-{int(time.time())}")
+    try:
+        for path in companions(file):
+            if path.exists():
+                path.rename(aside.with_name(aside.name + path.name.removeprefix(file.name)))
+    except OSError as error:
+        raise StorageError(f"{file} is damaged and cannot be set aside: {error.strerror}") from None
+    log.error(
+        "the cache file is damaged; it was set aside, and a new one begun",
+        extra={"fields": {"file": str(file), "set_aside_as": str(aside)}},
+    )
+    return SqliteWorker(file, SCHEMA, name="cache-store", gives_back=True)
 
 
 def _read(connection: sqlite3.Connection, condition: str, value: Any, now: float) -> StoredResult | None:
@@ -273,6 +268,11 @@ def _make_room(connection: sqlite3.Connection, bounds: Bounds, wanted: int, most
     return len(doomed)
 
 
-def _give_back(connection: sqlite3.Connection) -> None:
-    # Not execute(): it takes the statement, which has no columns, for done after the first page.
-    connection.executescript(f"PRAGMA incremental_vacuum({_MOST_PAGES_FREED})")
+def _give_back(connection: sqlite3.Connection) -> int:
+    """Gives pages that entries left behind back to the file system; returns how many."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    pages = min(int(free), _MOST_PAGES_FREED)
+    for _ in range(pages):
+        # One by one: ``execute`` takes this statement, which has no columns, for done after the first page.
+        connection.execute("PRAGMA incremental_vacuum(1)")
+    return pages

@@ -39,7 +39,6 @@ class FittedRequest:
     Attributes:
         parts: The calls to make; their ``n`` add up to the request's.
         size: The size to ask the provider for, or None to leave it to the provider.
-        final_size: The size that every result is brought to afterwards, or None for as it comes.
         output_format: The format to ask the provider for, or None; results are converted afterwards if need be.
         options: The caller's ``provider_options`` for this provider.
         warnings: A sentence for each wish that had to be dropped.
@@ -47,7 +46,6 @@ class FittedRequest:
 
     parts: tuple[Part, ...]
     size: Size | None
-    final_size: Size | None
     prompt: str
     strength: float | None
     quality: str
@@ -103,7 +101,6 @@ def fit(
     return FittedRequest(
         parts=split(request.n, profile.max_n, kept("seed", request.seed, profile.seed, None)),
         size=size_to_ask(request.size, profile, source),
-        final_size=request.size,
         prompt=prompt,
         strength=kept("strength", request.strength, profile.strength, None),
         quality=kept("quality", request.quality, profile.quality, ""),

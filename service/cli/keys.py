@@ -21,7 +21,7 @@ from service.config.units import parse_seconds
 from service.governance.budgets import Account, usd_text
 from service.governance.keys import Team, VirtualKey, accounts_of, digest, digest_text, new_secret, rates_of
 from service.governance.rates import Counts
-from service.governance.store import NameTakenError, Store
+from service.governance.store import NameTakenError, RateCharge, Store
 from service.storage.errors import StorageError
 
 _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(1h|1d|1w|1M)(:calendar)?")
@@ -220,7 +220,8 @@ async def _usage_rows(store: Store, key: VirtualKey, team: Team | None, now: flo
         rows.append((_owner(account.owner), str(account.budget), usd_text(used), left, _reset(account, spent, now)))
     for rated in rates_of(key, team):
         rate = rated.rate
-        count = (await store.usage(rated, rate.amount)).count
+        counted = await store.count([RateCharge.at(rated, 0, now)])
+        count = sum(counted.units[0].values())
         unit = "requests" if rate.counts is Counts.REQUESTS else "images"
         rows.append((_owner(rated.owner), str(rate), f"{count} {unit}", str(rate.amount - count), "sliding"))
     return rows

@@ -14,19 +14,19 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
 
 from service import engine
 from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.image_file_servicer import ImageFileServicer
 from service.api.model_servicer import ModelServicer
+from service.api.reflection import enable_reflection
 from service.api.unread import add_servicer
 from service.api.variation_servicers import ImageVariationFormServicer, ImageVariationServicer
 from service.api.variations import Variations
 from service.composition import logs, memory
 from service.composition.cache import opened_cache
-from service.composition.directory import make_directory, sunset_warnings
+from service.composition.directory import make_directory, model_warnings
 from service.composition.governance import opened_governance
 from service.composition.results import open_results, sweeping
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
@@ -38,6 +38,7 @@ from service.gateway.backends.local import LocalBackend
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.gateway import Gateway
 from service.gateway.target_runner import TargetRunner
+from service.governance.load import LoadLimiter, LoadLimits
 from service.imaging.inspect import ImageLimits
 from service.routing.route import RoutePolicy
 
@@ -95,10 +96,11 @@ async def running(config: Config) -> AsyncIterator[int]:
         transport = await stack.enter_async_context(opened_transport(config))
 
         directory = make_directory(config, local, transport.executor)
-        warnings = sunset_warnings(directory, datetime.now(UTC).date())
+        limitations = () if engine.availability() else engine.limitations()
+        warnings = model_warnings(directory, datetime.now(UTC).date(), limitations)
         for target, sentences in warnings.items():
             log.warning(
-                "a model is about to end, or has ended",
+                "there is something to know about a model",
                 extra={"fields": {"model": str(target), "warnings": list(sentences)}},
             )
         for warning in config.warnings:
@@ -109,7 +111,10 @@ async def running(config: Config) -> AsyncIterator[int]:
             Finisher(imaging, links, limits),
             limits=limits,
             fetch=transport.fetch_for_caller,
-            policy=RoutePolicy(next_after_content_rejected=config.fall_back_when_rejected),
+            policy=RoutePolicy(
+                next_after_content_rejected=config.fall_back_when_rejected,
+                target_time_share=config.timeouts.target_share,
+            ),
             admission=Admission(directory, governance.governor),
             caching=caching,
         )
@@ -117,7 +122,7 @@ async def running(config: Config) -> AsyncIterator[int]:
 
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
-        variations = Variations(gateway, calls, imaging, most_at_a_time=config.limits.concurrent_requests)
+        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)))
         servicers = (
             ImageVariationServicer(variations),
             ImageVariationFormServicer(variations),
@@ -128,7 +133,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         for service, servicer in zip(SERVICES, servicers, strict=True):
             add_servicer(server, service, servicer)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        reflection.enable_server_reflection((*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
         await server.start()
@@ -142,6 +147,17 @@ async def running(config: Config) -> AsyncIterator[int]:
             for name in SERVICE_NAMES:
                 await health.set(name, HealthCheckResponse.NOT_SERVING)
             await server.stop(DRAIN_S)
+
+
+def _load_limits(config: Config) -> LoadLimits:
+    limits = config.limits
+    return LoadLimits(
+        limits.concurrent_requests,
+        limits.memory_bytes,
+        limits.share_per_key,
+        limits.waiting_requests,
+        limits.longest_wait,
+    )
 
 
 def _call_settings(config: Config) -> CallSettings:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from service.cache.cache import ResultCache
-from service.cache.store import Bounds, CacheStore
+from service.cache.cache_store import Bounds, CacheStore
 from service.concurrency.pools import ImagingPool
 from service.concurrency.tasks import repeating
 from service.config import Config
@@ -54,6 +54,7 @@ def _settings(config: Config) -> CacheSettings:
         ttl_s=config.cache.ttl,
         default_prompt=config.default_prompt,
         share_without_key=config.cache.scope == "shared",
+        similar_when_shared=config.cache.similar_when_shared,
         direct_keys=config.cache.direct_keys,
     )
 

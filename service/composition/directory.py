@@ -18,6 +18,7 @@ from service.providers.base import Endpoint
 from service.providers.registry import TRANSLATORS
 from service.routing.backoff import Backoff
 from service.routing.breaker import BreakerPolicy, Breakers
+from service.routing.retry import RetryPolicy
 from service.routing.route import WeightedTarget
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
@@ -90,8 +91,19 @@ def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:
     return aliases.get(default_route) or Alias((WeightedTarget(_target(default_route)),))
 
 
+def model_warnings(
+    directory: Directory, today: date, engine_limitations: Sequence[str] = ()
+) -> Mapping[Target, Sequence[str]]:
+    """Sentences about models for ListModels and the log: their end, and the parts that the embedded engine lacks."""
+    warnings = dict(sunset_warnings(directory, today))
+    local = directory.providers.get(EMBEDDED_PROVIDER)
+    if local is not None and engine_limitations:
+        warnings |= {Target(EMBEDDED_PROVIDER, model): tuple(engine_limitations) for model in local.profiles}
+    return warnings
+
+
 def sunset_warnings(directory: Directory, today: date) -> Mapping[Target, Sequence[str]]:
-    """What to tell of models that their provider no longer serves, or is about to stop serving."""
+    """Sentences about models that their provider no longer serves, or is about to stop serving."""
     return {
         Target(provider.name, model): (
             f"{provider.name} no longer serves {model} since {profile.sunset}."
@@ -115,10 +127,12 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
         [WeightedCredential(key.credential, key.weight, frozenset(key.models)) for key in settings.keys]
     )
     exchange = ExchangeSettings(
-        attempt_timeout_s=settings.timeout or config.timeouts.attempt,
-        max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
         max_response_bytes=config.limits.response_bytes,
-        backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+        retry=RetryPolicy(
+            attempt_timeout_s=settings.timeout or config.timeouts.attempt,
+            max_retries=config.retries.max if settings.max_retries is None else settings.max_retries,
+            backoff=Backoff(config.retries.backoff, config.retries.max_backoff),
+        ),
     )
     headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
     return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from service.concurrency.tasks import repeating
 from service.config import Config
 from service.gateway.delivery.links import Links
+from service.imaging.local_results import LocalImageStore
+from service.imaging.object_results import SCHEMES, ObjectImageStore
+from service.imaging.result_store import ImageStore
 from service.imaging.signing import LinkSigner, load_or_create_secret
-from service.imaging.store import ImageStore, open_store
 
 # Files may be fetched for this long after the last link to them has expired.
 SWEEP_EVERY_S = 60.0
+
+
+def open_store(
+    location: str | Path,
+    *,
+    lifetime: timedelta,
+    max_bytes: int | None = None,
+    options: Mapping[str, str] | None = None,
+) -> ImageStore:
+    """The store at a location: a directory, or an ``s3://``, ``gs://`` or ``az://`` URL.
+
+    Args:
+        lifetime: How long results are kept.
+        max_bytes: Most bytes held; None for no cap. An object store may exceed it until the next sweep.
+        options: Settings of the object store as obstore names them, such as ``region`` or ``endpoint``.
+
+    Raises:
+        ValueError: The URL is of no store that can sign URLs, or obstore does not accept it or the options.
+        OSError: The directory cannot be made.
+    """
+    scheme, separator, _ = str(location).partition("://")
+    if not separator:
+        return LocalImageStore(Path(location), lifetime=lifetime, max_bytes=max_bytes)
+    if scheme not in SCHEMES:
+        raise ValueError(f"results are stored in a directory or at s3://, gs:// or az://, not at {scheme}://")
+    return ObjectImageStore.at(str(location), lifetime=lifetime, max_bytes=max_bytes, options=options)
 
 
 def open_results(config: Config) -> tuple[ImageStore, Links]:

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 
 from service.config import Config
 from service.gateway.gateway import FetchImage
+from service.transport.certificates import trust_store
 from service.transport.client import open_client
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import HostileNameResolver, SystemResolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,11 @@ class Transport:
 
 @contextlib.asynccontextmanager
 async def opened_transport(config: Config) -> AsyncIterator[Transport]:
-    """The HTTP client, the guarded fetcher and the executor over them, closed in the end."""
+    """The HTTP client, the guarded fetchers and the executor over them, closed in the end.
+
+    Callers' URLs have a fetcher and a resolver of their own: nothing that they lead to holds up calls to providers or
+    the download of results. All trust the same certificate authorities.
+    """
     vouched_for = frozenset(config.allowed_image_url_origins)
     caller_policy = FetchPolicy(max_bytes=config.limits.request_bytes, allowed_origins=vouched_for)
     # A self-hosted provider hands out results where it is itself, be that a private address.
@@ -32,16 +38,21 @@ async def opened_transport(config: Config) -> AsyncIterator[Transport]:
         max_bytes=config.limits.response_bytes, allowed_origins=vouched_for | _provider_origins(config)
     )
     async with contextlib.AsyncExitStack() as stack:
-        fetcher = ImageFetcher()
-        stack.push_async_callback(fetcher.aclose)
-        client = open_client(connect_timeout_s=config.timeouts.connect)
+        trusted, connect_s = trust_store(), config.timeouts.connect
+        hostile_names = HostileNameResolver()
+        stack.push_async_callback(hostile_names.aclose)
+        callers = ImageFetcher(resolver=hostile_names, ssl_context=trusted, connect_timeout_s=connect_s)
+        stack.push_async_callback(callers.aclose)
+        results = ImageFetcher(resolver=SystemResolver(), ssl_context=trusted, connect_timeout_s=connect_s)
+        stack.push_async_callback(results.aclose)
+        client = open_client(connect_timeout_s=connect_s, ssl_context=trusted, resolver=SystemResolver())
         stack.push_async_callback(client.aclose)
 
         async def for_caller(url: str) -> bytes:
-            return await fetcher.fetch_image_url(url, policy=caller_policy, chosen_by=ChosenBy.CALLER)
+            return await callers.fetch_image_url(url, policy=caller_policy, chosen_by=ChosenBy.CALLER)
 
         async def for_provider(url: str) -> bytes:
-            return await fetcher.fetch_image_url(url, policy=provider_policy, chosen_by=ChosenBy.PROVIDER)
+            return await results.fetch_image_url(url, policy=provider_policy, chosen_by=ChosenBy.PROVIDER)
 
         executor = Executor(client, for_provider)
         stack.push_async_callback(executor.aclose)

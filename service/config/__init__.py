@@ -3,14 +3,14 @@
 from service.config.describe import describe
 from service.config.fields import Address
 from service.config.load import load
-from service.config.models import EMBEDDED_PROVIDER, Alias, AliasTarget, Config, parse_target
+from service.config.models import EMBEDDED_PROVIDER, AliasSettings, AliasTarget, Config, parse_target
 from service.config.problems import ConfigError, Problem
 from service.config.providers import KeySettings, ProfileOverrides, ProviderSettings
 
 __all__ = [
     "EMBEDDED_PROVIDER",
     "Address",
-    "Alias",
+    "AliasSettings",
     "AliasTarget",
     "Config",
     "ConfigError",

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from service.config.fields import Address
-from service.config.models import Alias, Config
+from service.config.models import AliasSettings, Config
 from service.config.problems import Path
 from service.config.providers import KeySettings, ProviderSettings
 from service.config.units import show_bytes, show_seconds
@@ -47,7 +47,7 @@ class _Describer:
 
     def _setting(self, name: str, value: Any, path: Path) -> Iterator[str]:
         indent = "  " * (len(path) - 1)
-        if isinstance(value, Alias):
+        if isinstance(value, AliasSettings):
             yield self._line(indent, name, self._alias(value), path)
         elif isinstance(value, BaseModel):
             yield f"{indent}{name}:"
@@ -69,7 +69,7 @@ class _Describer:
             f"{indent}{name}: {self._document.redacted(text)}".ljust(_COMMENT_COLUMN - 1) + f" # {self._origin(path)}"
         )
 
-    def _alias(self, alias: Alias) -> str:
+    def _alias(self, alias: AliasSettings) -> str:
         if alias.policy == "weighted":
             shares = ", ".join(f"{{model: {target.model}, weight: {target.weight:g}}}" for target in alias.targets)
             return f"{{policy: weighted, targets: [{shares}]}}"

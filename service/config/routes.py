@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from service.catalog.catalog import ProviderEntry
-from service.config.models import EMBEDDED_PROVIDER, MOST_TARGETS, Alias, AliasTarget, Config, parse_target
+from service.config.models import EMBEDDED_PROVIDER, MOST_TARGETS, AliasSettings, AliasTarget, Config, parse_target
 from service.config.problems import Path, did_you_mean
 
 SHIPPED_ALIASES = ("dall-e-2",)
@@ -29,15 +29,15 @@ class Resolver:
     """
 
     def __init__(self, config: Config, known_providers: Collection[str]) -> None:
-        shipped = {name: Alias(targets=(AliasTarget(model=config.default_route),)) for name in SHIPPED_ALIASES}
-        self._aliases: Mapping[str, Alias] = {**shipped, **config.aliases}
+        shipped = {name: AliasSettings(targets=(AliasTarget(model=config.default_route),)) for name in SHIPPED_ALIASES}
+        self._aliases: Mapping[str, AliasSettings] = {**shipped, **config.aliases}
         self._configured = config.aliases
         self._known_providers = known_providers
         self._default_route = config.default_route
 
-    def resolve(self) -> tuple[Mapping[str, Alias], tuple[RouteError, ...]]:
+    def resolve(self) -> tuple[Mapping[str, AliasSettings], tuple[RouteError, ...]]:
         """Every alias with targets that are all ``provider/model``, and what is wrong with the others."""
-        resolved: dict[str, Alias] = {}
+        resolved: dict[str, AliasSettings] = {}
         errors: list[RouteError] = []
         for name, alias in self._aliases.items():
             path = self._place(name)
@@ -65,7 +65,7 @@ class Resolver:
             for position, target in enumerate(alias.targets):
                 yield target.model, ("aliases", name, "targets", position, "model"), (name,)
 
-    def _flatten(self, alias: Alias, path: Path, trail: tuple[str, ...]) -> Alias:
+    def _flatten(self, alias: AliasSettings, path: Path, trail: tuple[str, ...]) -> AliasSettings:
         """The alias with the targets of other aliases in place of their names; weights are shared out."""
         targets: list[AliasTarget] = []
         for position, target in enumerate(alias.targets):
@@ -83,9 +83,9 @@ class Resolver:
             # Checked while they add up: aliases of aliases can double at every level.
             if len(targets) > MOST_TARGETS:
                 raise RouteError(place, f"the alias stands for more than {MOST_TARGETS} targets")
-        return Alias(targets=tuple(targets), policy=alias.policy)
+        return AliasSettings(targets=tuple(targets), policy=alias.policy)
 
-    def _targets_of(self, name: str, path: Path, trail: tuple[str, ...]) -> Alias:
+    def _targets_of(self, name: str, path: Path, trail: tuple[str, ...]) -> AliasSettings:
         if name in trail:
             cycle = (*trail[trail.index(name) :], name)
             raise RouteError(path, f"the alias leads back to itself: {' -> '.join(cycle)}")
@@ -99,7 +99,7 @@ class Resolver:
         if target.provider not in self._known_providers:
             hint = did_you_mean(target.provider, self._known_providers)
             raise RouteError(path, f"there is no provider {target.provider!r}{hint}")
-        return Alias(targets=(AliasTarget(model=name),))
+        return AliasSettings(targets=(AliasTarget(model=name),))
 
 
 def unusable_targets(config: Config, types: Mapping[str, ProviderEntry]) -> tuple[str, ...]:
@@ -107,7 +107,9 @@ def unusable_targets(config: Config, types: Mapping[str, ProviderEntry]) -> tupl
     usable = {name for name, provider in config.providers.items() if provider.enabled}
     if config.engine.enabled:
         usable.add(EMBEDDED_PROVIDER)
-    default = config.aliases.get(config.default_route) or Alias(targets=(AliasTarget(model=config.default_route),))
+    default = config.aliases.get(config.default_route) or AliasSettings(
+        targets=(AliasTarget(model=config.default_route),)
+    )
     routes = {"the default route": default} | {f"the alias {name!r}": alias for name, alias in config.aliases.items()}
     sentences: list[str] = []
     for name, alias in routes.items():

@@ -33,10 +33,14 @@ class ErrorKind(Enum):
     TIMEOUT = "timeout"
     BAD_RESPONSE = "bad_response"
     MODEL_GONE = "model_gone"
+    # The target's share of the request's time ran out while others were still to be tried: nobody is to blame.
+    TIME_SHARE_USED = "time_share_used"
     # The caller's own time ran out: no target has time left, and none is to blame.
     DEADLINE_EXCEEDED = "deadline_exceeded"
     # Ours.
     CANCELLED = "cancelled"
+    # This process lacks file descriptors, memory or ports: no provider is to blame.
+    OUT_OF_RESOURCES = "out_of_resources"
     INTERNAL = "internal"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from service.catalog.pricing import estimated_usd
 from service.core.errors import ErrorKind, GatewayError
@@ -13,6 +13,10 @@ from service.gateway.events import Emit, LimitStanding
 from service.gateway.record import Record
 from service.governance.callers import Caller
 from service.governance.governor import Governor
+from service.governance.store import Reservation
+
+Reserve = Callable[[], Awaitable[None]]
+"""Reserves the estimated cost of a request."""
 
 
 class Admission:
@@ -45,26 +49,34 @@ class Admission:
         caller: Caller,
         record: Record,
         emit: Emit,
-    ) -> AsyncIterator[None]:
-        """Around the work on a request: its estimated cost is reserved before and settled after.
+    ) -> AsyncIterator[Reserve]:
+        """Around a request: it is counted against the rate limits before, and what it cost is settled after.
+
+        The value reserves its estimated cost, and is to be called before any provider is asked; a request that is
+        answered from the cache costs nothing and needs no room in a budget.
 
         What failed is refunded, but for calls that had come to an end with images by then. Work that was cut short,
         because the caller left or ran out of time, may be billed all the same: there the estimate stays.
 
         Raises:
-            GatewayError: As ``Governor.admit``; PERMISSION_DENIED ``price_unknown`` for a model whose price is not
-                known, asked for by a caller with a budget.
+            GatewayError: As ``Governor.count``; from the value as ``Governor.reserve``, and PERMISSION_DENIED
+                ``price_unknown`` for a model whose price is not known, asked for by a caller with a budget.
         """
-        if self._governor is None or not (caller.rates or caller.accounts):
-            yield
+        governor = self._governor
+        if governor is None or not (caller.rates or caller.accounts):
+            yield _nothing_to_reserve
             return
-        estimate_usd = self._estimate(request, targets) if caller.accounts else 0.0
-        admission = await self._governor.admit(
-            caller, images=request.n, estimate_usd=estimate_usd, told=lambda standing: emit(LimitStanding(standing))
-        )
+        reservation: Reservation | None = None
+
+        async def reserve() -> None:
+            nonlocal reservation
+            if caller.accounts:
+                reservation = await governor.reserve(caller, self._estimate(request, targets))
+
+        await governor.count(caller, images=request.n, told=lambda standing: emit(LimitStanding(standing)))
         cost_usd: float | None = None
         try:
-            yield
+            yield reserve
             cost_usd = self._cost_when_cut_short(record) if record.cut_short else record.cost_usd
         except GatewayError:
             cost_usd = self._cost_when_cut_short(record) if record.cut_short else record.cost_usd or 0.0
@@ -73,7 +85,7 @@ class Admission:
             cost_usd = self._cost_when_cut_short(record)
             raise
         finally:
-            await self._governor.settle(admission, cost_usd)
+            await governor.settle(reservation, cost_usd)
 
     def _cost_when_cut_short(self, record: Record) -> float | None:
         target = record.target
@@ -129,6 +141,10 @@ class Admission:
                 may_have_run=False,
             )
         return (target,)
+
+
+async def _nothing_to_reserve() -> None:
+    """For callers without a budget."""
 
 
 def _denied(message: str, code: str, param: str) -> GatewayError:

@@ -120,6 +120,11 @@ class Directory:
             raise GatewayError(ErrorKind.UNAVAILABLE, missing, code="provider_not_configured", may_have_run=False)
         return provider
 
+    def usable(self, target: Target) -> bool:
+        """Whether a target can be asked at all: its provider is configured, has a key, or is installed."""
+        provider = self.providers.get(target.provider)
+        return provider is not None and provider.backend.unavailable() is None
+
     def profile(self, target: Target) -> Profile:
         """What is known of a target that ``route`` returned.
 

@@ -12,7 +12,7 @@ from service.cache.cache import Hit
 from service.cache.entries import CachedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
-from service.gateway.admission import Admission
+from service.gateway.admission import Admission, Reserve
 from service.gateway.cache_step.step import Caching
 from service.gateway.cache_step.terms import NO_DIRECTIVES, CacheDirectives
 from service.gateway.delivery.finishing import Finisher
@@ -107,18 +107,20 @@ class Gateway:
     async def _create(self, request: VariationRequest, context: RequestContext, emit: Emit, started: float) -> Outcome:
         targets = self._admission.route(request, context.caller)
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
-        finish = self._finisher.bound_to(request, context.base_url, encoded)
+        finish = self._finisher.bound_to(request, context.base_url, context.caller.identity, encoded)
         record = Record(request, finish, emit, encoded)
-        async with self._admission.admitted(request, targets, context.caller, record, emit):
-            await self._fill(targets, record, context, emit)
+        async with self._admission.admitted(request, targets, context.caller, record, emit) as reserve:
+            await self._fill(targets, record, context, emit, reserve)
         assert record.made_by is not None, "no error means that every image was made"
         return self._outcome(request, record, record.made_by, started)
 
-    async def _fill(self, targets: tuple[Target, ...], record: Record, context: RequestContext, emit: Emit) -> None:
+    async def _fill(
+        self, targets: tuple[Target, ...], record: Record, context: RequestContext, emit: Emit, reserve: Reserve
+    ) -> None:
         """Makes what can be made before the deadline; GatewayError when that is nothing, a warning when not all."""
         try:
             async with asyncio.timeout_at(context.deadline) as patience:
-                error = await self._make(targets, record, context, emit)
+                error = await self._make(targets, record, context, emit, reserve)
         except TimeoutError:
             if not patience.expired():
                 raise
@@ -133,22 +135,27 @@ class Gateway:
             record.warn(f"Only {len(record.images)} of {record.request.n} images could be made: {error.message}")
 
     async def _make(
-        self, targets: tuple[Target, ...], record: Record, context: RequestContext, emit: Emit
+        self, targets: tuple[Target, ...], record: Record, context: RequestContext, emit: Emit, reserve: Reserve
     ) -> GatewayError | None:
         """Finds or makes the images; returns why some are missing, None when none are."""
         request = record.request
         data = request.image or await self._fetch(request.image_url)
         source = Source(data, inspect(data, limits=self._limits))
         if self._caching is None:
+            await reserve()
             return await self._walk(targets, source, record, context, emit)
         names = (request.model or self._directory.default_route, *request.fallbacks)
         async with self._caching.turn(request, data, names, targets, context.caller, context.cache) as turn:
             if turn is None:
+                await reserve()
                 return await self._walk(targets, source, record, context, emit)
             record.cache = turn.report
+            for warning in turn.warnings:
+                record.warn(warning)
             if turn.hit is not None:
                 await self._serve(turn.hit, targets, record, context, emit)
                 return None
+            await reserve()
             emit(CacheConsulted())
             error = await self._walk(targets, source, record, context, emit)
             if error is None:
@@ -173,7 +180,14 @@ class Gateway:
         emit(CacheConsulted(result.target, place, hit.hit_type.value))
         record.served(result, place)
         for index, cached in enumerate(result.images):
-            image = await self._finisher.delivered(index, cached, record.request, context.base_url)
+            image = await self._finisher.delivered(
+                index,
+                cached,
+                record.request,
+                context.base_url,
+                context.caller.identity,
+                repeated=f"{hit.id} {index}",
+            )
             record.serve(index, image, result.target)
 
     async def _walk(
@@ -202,6 +216,7 @@ class Gateway:
                 deadline=deadline,
                 direct_key=direct_key if step.index == 0 else "",
                 key_names=context.caller.key_names(target.provider),
+                turn_ends=route.turn_ends(asyncio.get_running_loop().time(), deadline, self._directory.usable),
             )
             if error is None:
                 return None

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from service.cache.entries import CachedImage, CachedResult
 from service.core.calls import AttemptEnded, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, Target, Usage, VariationRequest
+from service.core.values import Attempt, ResponseFormat, Target, Usage, VariationRequest
 from service.gateway.backends.base import CallReport
 from service.gateway.events import AttemptFailed, Emit, ImageCompleted
 from service.gateway.outcome import CacheReport, FinishedImage
+
+NOT_STORED: Final = "The result could not be stored to be linked to, so it is in the answer itself."
 
 Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
 """From an image as produced, and its index in the request, to the image as the caller gets it."""
@@ -84,15 +86,20 @@ class Record:
     async def keep(self, index: int, produced: ProducedImage) -> None:
         """Finishes an image and keeps it under its index."""
         image = await self._finish(index, produced)
-        self.images[index] = image
+        self._take(index, image)
         assert self._current is not None, "a target is at work"
         self.made_by = self._current
         self._emit(ImageCompleted(image, self._current[1]))
 
     def serve(self, index: int, image: FinishedImage, target: Target) -> None:
         """Takes an image that ``target`` made for an earlier request."""
-        self.images[index] = image
+        self._take(index, image)
         self._emit(ImageCompleted(image, target))
+
+    def _take(self, index: int, image: FinishedImage) -> None:
+        self.images[index] = image
+        if not image.url and self.request.response_format is ResponseFormat.URL:
+            self.warn(NOT_STORED)
 
     def served(self, result: CachedResult, place: int) -> None:
         """Notes that all images are those of an earlier result, so that nothing was spent on them.

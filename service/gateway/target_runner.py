@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from service.catalog.fit import fit
@@ -55,12 +56,14 @@ class TargetRunner:
         deadline: float,
         direct_key: str,
         key_names: frozenset[str] = frozenset(),
+        turn_ends: float = math.inf,
     ) -> GatewayError | None:
         """Adds what the target makes to ``record``; returns why images are still missing, None when none are.
 
         Args:
             direct_key: The caller's own key, to be used in place of ours. Empty: none.
             key_names: Those of our keys that the caller may use. Empty: all.
+            turn_ends: As in ``CallContext``.
         """
         try:
             provider, profile = self._directory.provider(target), self._directory.profile(target)
@@ -78,7 +81,14 @@ class TargetRunner:
         try:
             errors = await all_of(
                 self._call(
-                    provider, profile, part, record, deadline=deadline, direct_key=direct_key, key_names=key_names
+                    provider,
+                    profile,
+                    part,
+                    record,
+                    deadline=deadline,
+                    direct_key=direct_key,
+                    key_names=key_names,
+                    turn_ends=turn_ends,
                 )
                 for part in parts
             )
@@ -134,6 +144,7 @@ class TargetRunner:
         deadline: float,
         direct_key: str,
         key_names: frozenset[str],
+        turn_ends: float,
     ) -> GatewayError | None:
         """Makes one call and keeps its images as they come; returns its failure, if it has one."""
         keeping: list[asyncio.Task[None]] = []
@@ -157,12 +168,13 @@ class TargetRunner:
             raw=provider.always_raw or (record.request.raw and provider.allow_raw),
             direct_key=direct_key,
             key_names=key_names,
+            turn_ends=turn_ends,
         )
         report: CallReport | None = None
         failure: GatewayError | None = None
         try:
             try:
-                async with self._place(provider):
+                async with self._place(provider, turn_ends):
                     report = await provider.backend.vary(part.call, profile, context)
             except GatewayError as error:
                 failure = error
@@ -187,11 +199,27 @@ class TargetRunner:
             record.failed_before_calling(Target(provider.name, part.call.model), failure)
         return failure
 
-    def _place(self, provider: Provider) -> contextlib.AbstractAsyncContextManager[None]:
-        """A place among the calls that the provider may be asked at a time."""
+    @contextlib.asynccontextmanager
+    async def _place(self, provider: Provider, turn_ends: float) -> AsyncIterator[None]:
+        """A place among the calls that the provider may be asked at a time.
+
+        Raises:
+            GatewayError: TIME_SHARE_USED: none became free in time.
+        """
         if provider.concurrency is None:
-            return contextlib.nullcontext()
-        return self._places.setdefault(provider.name, asyncio.Semaphore(provider.concurrency))
+            yield
+            return
+        places = self._places.setdefault(provider.name, asyncio.Semaphore(provider.concurrency))
+        try:
+            async with asyncio.timeout_at(turn_ends if math.isfinite(turn_ends) else None):
+                await places.acquire()
+        except TimeoutError:
+            message = f"{provider.name} was busy with other requests for its whole share of this one's time."
+            raise GatewayError(ErrorKind.TIME_SHARE_USED, message, may_have_run=False) from None
+        try:
+            yield
+        finally:
+            places.release()
 
 
 def _failure(errors: Sequence[GatewayError | None]) -> GatewayError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -41,6 +42,15 @@ class Caller:
     def key_names(self, provider: str) -> frozenset[str]:
         """Names of the provider's configured keys that its requests may use. Empty: all."""
         return frozenset(self.key.provider_keys.get(provider, ())) if self.key else frozenset()
+
+    @property
+    def identity(self) -> str:
+        """A text that is the same for all requests of one caller, and for nobody else's. Not to be shown."""
+        if self.key is not None:
+            return f"key:{self.key.digest.hex()}"
+        if self.direct_key:
+            return f"direct:{hashlib.sha256(self.direct_key.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        return f"token:{self.name}" if self.kind is CallerKind.TOKEN else ""
 
     @property
     def accounts(self) -> tuple[Account, ...]:

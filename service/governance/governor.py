@@ -6,21 +6,19 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from service.concurrency.tasks import Background
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.budgets import Account, exceeded, to_nanos
 from service.governance.callers import Caller
-from service.governance.rates import Counts, RateAccount, Standing, limited, tightest
-from service.governance.store import Charge, Reservation, Store
+from service.governance.rates import Counts, RateAccount, Standing, limited, standing_of, tightest
+from service.governance.store import Charge, Counted, RateCharge, Reservation, Store
 from service.storage.errors import StorageError
 
 log = logging.getLogger("service.governance")
 
-_ROUNDING_S = 0.001
 _FIRST_RETRY_S = 0.25
 _LONGEST_RETRY_S = 5.0
 _LEAVING_WAIT_S = 5.0
@@ -31,14 +29,6 @@ class OnStoreFailure(StrEnum):
 
     REFUSE = "refuse"
     ALLOW = "allow"
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A request that was let in. ``standing`` is None where the caller has no request limit."""
-
-    reservation: Reservation | None = None
-    standing: Standing | None = None
 
 
 class Governor:
@@ -55,44 +45,53 @@ class Governor:
         self._settling = Background("settlement of a reservation")
         self._leaving = asyncio.Event()
 
-    async def admit(
-        self, caller: Caller, *, images: int, estimate_usd: float, told: Callable[[Standing], None] = lambda _: None
-    ) -> Admission:
-        """Counts a request against the caller's rate limits, then reserves its estimated cost.
+    async def count(
+        self, caller: Caller, *, images: int, told: Callable[[Standing], None] = lambda _: None
+    ) -> Standing | None:
+        """Counts a request against the caller's rate limits, on all of them or, where one refuses, on none.
 
         Args:
             images: How many images it asks for.
-            estimate_usd: What it is going to cost at most.
             told: Is told how the caller stands with the request limit, also when the request is refused.
 
+        Returns:
+            The same; None where the caller has no request limit, or where the store is away and the operator lets
+            requests through then.
+
         Raises:
-            GatewayError: RATE_LIMITED or BUDGET_EXCEEDED, with when to come back; INVALID_REQUEST for more images
-                than a rate limit ever lets through; UNAVAILABLE where the store is away and the operator refuses
-                requests then.
+            GatewayError: RATE_LIMITED, with when to come back; INVALID_REQUEST for more images than a rate limit ever
+                lets through; UNAVAILABLE where the store is away and the operator refuses requests then.
         """
         try:
-            standing = await self._count(caller.rates, images, told)
-            reservation = await self._reserve(caller.accounts, to_nanos(estimate_usd))
+            return await self._count(caller.rates, images, told)
         except StorageError as error:
-            log.error("store", extra={"fields": {"error": str(error), "then": self._on_failure.value}})
-            if self._on_failure is OnStoreFailure.ALLOW:
-                return Admission()
-            raise GatewayError(
-                ErrorKind.UNAVAILABLE,
-                "The limits of this key cannot be checked just now.",
-                code="state_unavailable",
-                retry_after_s=1.0,
-                may_have_run=False,
-            ) from None
-        return Admission(reservation, standing)
+            self._let_through_or_refuse(error)
+            return None
 
-    async def settle(self, admission: Admission, cost_usd: float | None) -> None:
+    async def reserve(self, caller: Caller, estimate_usd: float) -> Reservation | None:
+        """Reserves the estimated cost of a request; ``settle`` it in the end.
+
+        Args:
+            estimate_usd: The most that the request is going to cost.
+
+        Returns:
+            None where the caller has no budget, or where the store is away and the operator lets requests through.
+
+        Raises:
+            GatewayError: BUDGET_EXCEEDED, with when to come back; UNAVAILABLE as for ``count``.
+        """
+        try:
+            return await self._reserve(caller.accounts, to_nanos(estimate_usd))
+        except StorageError as error:
+            self._let_through_or_refuse(error)
+            return None
+
+    async def settle(self, reservation: Reservation | None, cost_usd: float | None) -> None:
         """Replaces the estimate by what the request cost; None leaves the estimate in place: nobody knows better.
 
         Is done once this returns, unless the store is away: then it is tried until the store is back. Cancelling
         this does not stop it.
         """
-        reservation = admission.reservation
         if reservation is None:
             return
         nanos = reservation.nanos if cost_usd is None else to_nanos(cost_usd)
@@ -102,65 +101,58 @@ class Governor:
         """How the caller stands with its request limits, without counting anything; None: it has none, or the
         store is away.
         """
-        standings = []
+        accounts = [account for account in caller.rates if account.rate.counts is Counts.REQUESTS]
+        now = self._now()
         try:
-            for account in caller.rates:
-                if account.rate.counts is Counts.REQUESTS:
-                    used = await self._store.usage(account, account.rate.amount)
-                    newest = await self._store.usage(account, 1)
-                    left_s = newest.since + account.rate.window_s - self._now() if newest.count else 0.0
-                    standings.append(Standing(account.rate.amount, account.rate.amount - used.count, max(0.0, left_s)))
+            counted = await self._store.count([RateCharge.at(account, 0, now) for account in accounts])
         except StorageError:
             return None
-        return tightest(standings)
+        return _standing(accounts, counted, now)
 
     async def aclose(self) -> None:
-        """Gives settlements that wait for the store a last chance."""
+        """Gives settlements that wait for the store a few seconds more."""
         self._leaving.set()
         await self._settling.aclose(_LEAVING_WAIT_S)
+
+    def _let_through_or_refuse(self, error: StorageError) -> None:
+        log.error("store", extra={"fields": {"error": str(error), "then": self._on_failure.value}})
+        if self._on_failure is OnStoreFailure.REFUSE:
+            raise GatewayError(
+                ErrorKind.UNAVAILABLE,
+                "The limits of this key cannot be checked just now.",
+                code="state_unavailable",
+                retry_after_s=1.0,
+                may_have_run=False,
+            ) from None
 
     async def _count(
         self, accounts: tuple[RateAccount, ...], images: int, told: Callable[[Standing], None]
     ) -> Standing | None:
-        """Counts the request on every account. Each is looked at first, so that a request which one of them refuses
-        uses up none of the others; under a race it may, which errs on the side of the limit."""
-        usages = await asyncio.gather(*(self._store.usage(account, account.rate.amount) for account in accounts))
-        costs = [images if account.rate.counts is Counts.IMAGES else 1 for account in accounts]
-        before = tightest(
-            [
-                Standing(account.rate.amount, account.rate.amount - usage.count, float(account.rate.window_s))
-                for account, usage in zip(accounts, usages, strict=True)
-                if account.rate.counts is Counts.REQUESTS
-            ]
-        )
-        if before is not None:
-            told(before)
-        for account, usage, cost in zip(accounts, usages, costs, strict=True):
-            if usage.count + cost > account.rate.amount:
-                raise await self._limited(account, cost, told)
-        # Side by side, so that a store which writes to a disk does so once for all of them.
-        hits = await asyncio.gather(*map(self._store.hit, accounts, costs))
-        for account, cost, hit in zip(accounts, costs, hits, strict=True):
-            if not hit:
-                raise await self._limited(account, cost, told)
-        if before is None:
+        """Counts the request on every account, or, where one of them refuses, on none."""
+        if not accounts:
             return None
-        standing = replace(before, remaining=before.remaining - 1)
-        told(standing)
-        return standing
-
-    async def _limited(self, account: RateAccount, cost: int, told: Callable[[Standing], None]) -> GatewayError:
-        rate = account.rate
+        now = self._now()
+        costs = [images if account.rate.counts is Counts.IMAGES else 1 for account in accounts]
+        counted = await self._store.count(
+            [RateCharge.at(account, cost, now) for account, cost in zip(accounts, costs, strict=True)]
+        )
+        standing = _standing(accounts, counted, now)
+        if counted.refused is None:
+            if standing is not None:
+                told(standing)
+            return standing
+        account, units = accounts[counted.refused], counted.units[counted.refused]
+        rate, cost = account.rate, costs[counted.refused]
         if cost > rate.amount:
-            return limited(account, cost, None)
-        # Room for ``cost`` is there once no more than amount - cost of the newest are left in the window.
-        in_the_way = await self._store.usage(account, rate.amount - cost + 1)
-        # Stores round the time they counted at; who waits as told must not be too early for that.
-        wait_s = max(0.0, in_the_way.since + rate.window_s - self._now()) + _ROUNDING_S
+            if standing is not None:
+                told(standing)
+            raise limited(account, cost, None)
+        wait_s = rate.room_at(units, cost, now) - now
         if rate.counts is Counts.REQUESTS:
-            newest = await self._store.usage(account, 1)
-            told(Standing(rate.amount, 0, max(wait_s, newest.since + rate.window_s - self._now())))
-        return limited(account, cost, wait_s)
+            standing = Standing(rate.amount, 0, standing_of(rate, units, now).resets_s)
+        if standing is not None:
+            told(standing)
+        raise limited(account, cost, wait_s)
 
     async def _reserve(self, accounts: tuple[Account, ...], nanos: int) -> Reservation | None:
         if not accounts:
@@ -193,11 +185,13 @@ class Governor:
                     return
                 except StorageError as error:
                     log.error("settle", extra={"fields": {"reservation": reservation.id, "error": str(error)}})
-                    if self._leaving.is_set():
-                        return
                 finally:
                     if not tried.done():
                         tried.set_result(None)
+                if self._leaving.is_set():
+                    # Until ``aclose`` ends it.
+                    await asyncio.sleep(_FIRST_RETRY_S)
+                    continue
                 try:
                     async with asyncio.timeout(pause_s):
                         await self._leaving.wait()
@@ -206,3 +200,14 @@ class Governor:
         finally:
             if not tried.done():
                 tried.set_result(None)
+
+
+def _standing(accounts: Sequence[RateAccount], counted: Counted, now: float) -> Standing | None:
+    """How the caller stands with the request limit that refuses first."""
+    return tightest(
+        [
+            standing_of(account.rate, units, now)
+            for account, units in zip(accounts, counted.units, strict=True)
+            if account.rate.counts is Counts.REQUESTS
+        ]
+    )

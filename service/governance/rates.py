@@ -1,16 +1,22 @@
-"""Rate limits: how many requests or images in any span of a given length. The counting is that of ``limits``."""
+"""Rate limits: how many requests or images in any span of a given length, counted in slices of that span."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-
-from limits import RateLimitItemPerSecond
+from typing import Final
 
 from service.core.errors import ErrorKind, GatewayError
 
-MOST = 1_000_000
-"""The highest rate: every unit within the window is remembered."""
+MOST: Final = 1_000_000
+"""The highest rate."""
+
+SLICES_PER_WINDOW: Final = 60
+"""A unit counts until its slice's last instant is out of the window: for up to a sixtieth of the window too long and
+never too short, so no span of the window's length ever holds more than the limit. A store looks at 61 numbers an
+account, however many units there are."""
 
 
 LIMIT_HEADER = "x-ratelimit-limit-requests"
@@ -38,10 +44,28 @@ class Rate:
     def __str__(self) -> str:
         return f"{self.amount} {self.counts.value} per {_window_text(self.window_s)}"
 
-    @property
-    def item(self) -> RateLimitItemPerSecond:
-        """The same as ``limits`` has it."""
-        return RateLimitItemPerSecond(self.amount, self.window_s, namespace=self.counts.value)
+    def current_slice(self, now: float) -> int:
+        """The number of the slice that ``now`` (Unix seconds) is in."""
+        return math.floor(now * SLICES_PER_WINDOW / self.window_s)
+
+    def forgotten_at(self, slice_number: int) -> float:
+        """When the units of a slice no longer count, in Unix seconds."""
+        return (slice_number + 1 + SLICES_PER_WINDOW) * self.window_s / SLICES_PER_WINDOW
+
+    def room_at(self, units: Mapping[int, int], cost: int, now: float) -> float:
+        """The first Unix time at which ``cost`` units are within the limit if nothing else is counted.
+
+        Args:
+            units: Those that count now, by their slice.
+            cost: At most the limit.
+        """
+        used = sum(units.values())
+        for number in sorted(units):
+            if used + cost <= self.amount:
+                break
+            used -= units[number]
+            now = self.forgotten_at(number)
+        return now
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +75,10 @@ class RateAccount:
     owner: str
     rate: Rate
 
-    def key(self) -> str:
-        """What a store counts it under."""
-        return self.rate.item.key_for(self.owner)
+    @property
+    def name(self) -> str:
+        """The name that a store counts it under. It does not hold the amount: a raised limit forgets nothing."""
+        return f"{self.owner}:{self.rate.counts.value}:{self.rate.window_s}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +99,12 @@ class Standing:
             "x-ratelimit-remaining-requests": str(max(0, self.remaining)),
             "x-ratelimit-reset-requests": duration_text(self.resets_s),
         }
+
+
+def standing_of(rate: Rate, units: Mapping[int, int], now: float) -> Standing:
+    """How a request limit stands, given the units that count at ``now`` (Unix seconds), by their slice."""
+    resets_s = max(0.0, rate.forgotten_at(max(units)) - now) if units else 0.0
+    return Standing(rate.amount, rate.amount - sum(units.values()), resets_s)
 
 
 def tightest(standings: list[Standing]) -> Standing | None:

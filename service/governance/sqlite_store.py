@@ -8,38 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from limits.aio.strategies import MovingWindowRateLimiter
-
 from service.governance import records
 from service.governance.keys import VirtualKey, digest_text
-from service.governance.rates import RateAccount
-from service.governance.sqlite_rates import SCHEMA as RATES_SCHEMA
-from service.governance.sqlite_rates import SqliteRates
-from service.governance.store import NameTakenError, Refused, Reservation, Store, Usage
-from service.storage.errors import StorageError
-from service.storage.sqlite import SqliteWorker
+from service.governance.sqlite_schema import SCHEMA
+from service.governance.store import Counted, NameTakenError, RateCharge, Refused, Reservation, Store
+from service.storage.errors import DamagedError, StorageError
+from service.storage.sqlite import Effect, SqliteWorker
 
-_SCHEMA = (
-    """
-CREATE TABLE IF NOT EXISTS spending (
-    account TEXT NOT NULL,
-    slice INTEGER NOT NULL,
-    nanos INTEGER NOT NULL,
-    PRIMARY KEY (account, slice)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS reservations (
-    id TEXT PRIMARY KEY,
-    made_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS virtual_keys (
-    name TEXT PRIMARY KEY,
-    digest TEXT NOT NULL UNIQUE,
-    enabled INTEGER NOT NULL,
-    record TEXT NOT NULL
-) WITHOUT ROWID;
-"""
-    + RATES_SCHEMA
-)
 # No request takes this long; a reservation older than this belongs to a process that died.
 _ABANDONED_AFTER_S = 2 * 86_400
 
@@ -49,17 +24,22 @@ class SqliteStore(Store):
 
     def __init__(self, worker: SqliteWorker) -> None:
         self._worker = worker
-        self._rates = SqliteRates(worker)
-        self._limiter = MovingWindowRateLimiter(self._rates)
 
     @classmethod
     async def open(cls, file: Path) -> SqliteStore:
         """Opens the file, makes it where there is none, and forgets reservations that nobody will settle any more.
 
         Raises:
-            StorageError: It cannot be opened, or is something else.
+            StorageError: It cannot be opened, is damaged, or was written by a newer version of this gateway.
         """
-        worker = await asyncio.to_thread(SqliteWorker, file, _SCHEMA)
+        try:
+            worker = await asyncio.to_thread(SqliteWorker, file, SCHEMA, name="governance-store")
+        except DamagedError as error:
+            # Never begun anew by itself: it holds keys and what they have spent.
+            raise StorageError(
+                f"{error}. It holds keys and budgets, so it is left as it is: restore it from a backup, or move it "
+                "away to begin with no keys and nothing spent"
+            ) from None
         abandoned = time.time() - _ABANDONED_AFTER_S
         await worker.run(
             lambda connection: connection.execute("DELETE FROM reservations WHERE made_at < ?", (abandoned,))
@@ -73,7 +53,7 @@ class SqliteStore(Store):
                 return None
             for position, charge in enumerate(reservation.charges):
                 connection.execute(
-                    "DELETE FROM spending WHERE account = ? AND slice < ?", (charge.account, charge.first_slice)
+                    "DELETE FROM spending WHERE account = ? AND slice < ?", (charge.account, charge.kept_since)
                 )
                 spent = _spent(connection, charge.account, charge.first_slice)
                 if reservation.nanos and sum(spent.values()) + reservation.nanos > charge.limit_nanos:
@@ -92,14 +72,23 @@ class SqliteStore(Store):
         await self._worker.run(settle)
 
     async def spent(self, account: str, first_slice: int) -> Mapping[int, int]:
-        return await self._worker.run(lambda connection: _spent(connection, account, first_slice))
+        return await self._worker.run(lambda connection: _spent(connection, account, first_slice), Effect.READS)
 
-    async def hit(self, account: RateAccount, cost: int) -> bool:
-        return await self._limiter.hit(account.rate.item, account.owner, cost=cost)
+    async def count(self, charges: Sequence[RateCharge]) -> Counted:
+        def count(connection: sqlite3.Connection) -> Counted:
+            units = [_units(connection, charge) for charge in charges]
+            for position, (charge, used) in enumerate(zip(charges, units, strict=True)):
+                if charge.units and sum(used.values()) + charge.units > charge.limit:
+                    return Counted(position, tuple(units))
+            for charge, used in zip(charges, units, strict=True):
+                if charge.units:
+                    _add_units(connection, charge)
+                    used[charge.current_slice] = used.get(charge.current_slice, 0) + charge.units
+            return Counted(None, tuple(units))
 
-    async def usage(self, account: RateAccount, depth: int) -> Usage:
-        since, count = await self._rates.get_moving_window(account.key(), depth, account.rate.window_s)
-        return Usage(count, since)
+        looks = not any(charge.units for charge in charges)
+        # Nothing is paid by a rate limit: what the last moments before a power failure counted may be forgotten.
+        return await self._worker.run(count, Effect.READS if looks else Effect.WRITES)
 
     async def add_key(self, key: VirtualKey) -> None:
         row = (key.name, digest_text(key.digest), key.enabled, records.dump(key))
@@ -119,7 +108,8 @@ class SqliteStore(Store):
 
     async def has_keys(self) -> bool:
         return await self._worker.run(
-            lambda connection: connection.execute("SELECT 1 FROM virtual_keys LIMIT 1").fetchone() is not None
+            lambda connection: connection.execute("SELECT 1 FROM virtual_keys LIMIT 1").fetchone() is not None,
+            Effect.READS,
         )
 
     async def disable_key(self, name: str) -> bool:
@@ -133,7 +123,7 @@ class SqliteStore(Store):
 
     async def _keys(self, condition: str, *values: str) -> Sequence[VirtualKey]:
         query = f"SELECT record, enabled FROM virtual_keys {condition}"  # noqa: S608 - no condition comes from outside
-        rows = await self._worker.run(lambda connection: connection.execute(query, values).fetchall())
+        rows = await self._worker.run(lambda connection: connection.execute(query, values).fetchall(), Effect.READS)
         try:
             return tuple(records.parse(record, enabled=bool(enabled)) for record, enabled in rows)
         except ValueError as error:
@@ -145,6 +135,23 @@ def _spent(connection: sqlite3.Connection, account: str, first_slice: int) -> Ma
         "SELECT slice, nanos FROM spending WHERE account = ? AND slice >= ?", (account, first_slice)
     )
     return dict(rows.fetchall())
+
+
+def _units(connection: sqlite3.Connection, charge: RateCharge) -> dict[int, int]:
+    rows = connection.execute(
+        "SELECT slice, units FROM rates WHERE account = ? AND slice BETWEEN ? AND ?",
+        (charge.account, charge.first_slice, charge.last_slice),
+    )
+    return dict(rows.fetchall())
+
+
+def _add_units(connection: sqlite3.Connection, charge: RateCharge) -> None:
+    row = (charge.account, charge.current_slice, charge.units)
+    added = connection.execute("UPDATE rates SET units = units + ?3 WHERE account = ?1 AND slice = ?2", row).rowcount
+    if not added:
+        connection.execute("INSERT INTO rates VALUES (?, ?, ?)", row)
+        # With a new slice an old one goes, so that an account never has more than a few windows' worth of them.
+        connection.execute("DELETE FROM rates WHERE account = ? AND slice < ?", (charge.account, charge.kept_since))
 
 
 def _charge(connection: sqlite3.Connection, reservation: Reservation, nanos: int) -> None:

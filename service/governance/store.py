@@ -1,14 +1,17 @@
-"""What has to be remembered, by whatever remembers it: SQLite for one machine, Redis for any number of replicas."""
+"""The interface of a store of keys, spending and rates: SQLite for one machine, Redis for any number of replicas."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from service.governance.budgets import Account
 from service.governance.keys import VirtualKey
-from service.governance.rates import RateAccount
+from service.governance.rates import SLICES_PER_WINDOW, RateAccount
+
+_SHORTEST_KEPT_S: Final = 86_400
 
 
 class NameTakenError(Exception):
@@ -32,6 +35,13 @@ class Charge:
     current_slice: int
     first_slice: int
     forgotten_at: float
+
+    @property
+    def kept_since(self) -> int:
+        """Slices before this one may be removed. Well before the first that counts: a clock that was set forth makes
+        slices look old, and once it is set back they have to be there still."""
+        length_s = math.ceil(self.forgotten_at) - self.current_slice
+        return self.first_slice - max(length_s, _SHORTEST_KEPT_S)
 
     @classmethod
     def at(cls, account: Account, now: float) -> Charge:
@@ -71,16 +81,61 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """How much of a rate limit is used.
+class RateCharge:
+    """The units that a request counts on one rate limit.
 
     Attributes:
-        count: Units within the window, at most the depth that was asked for.
-        since: Unix time of the oldest of them; of now when there are none.
+        account: The name of the rate limit's account.
+        limit: The number that the units of the slices which count may add up to.
+        units: 0 only looks.
+        current_slice: Number of the slice that they are counted in.
+        window_s: Length of the limit's window in seconds.
     """
 
-    count: int
-    since: float
+    account: str
+    limit: int
+    units: int
+    current_slice: int
+    window_s: int
+
+    @classmethod
+    def at(cls, account: RateAccount, units: int, now: float) -> RateCharge:
+        """The charge of ``units`` on ``account`` at ``now`` (Unix seconds)."""
+        rate = account.rate
+        return cls(account.name, rate.amount, units, rate.current_slice(now), rate.window_s)
+
+    @property
+    def first_slice(self) -> int:
+        """Number of the oldest slice that counts."""
+        return self.current_slice - SLICES_PER_WINDOW
+
+    @property
+    def last_slice(self) -> int:
+        """Slices after this one were counted by a clock that was wrong: they do not count."""
+        return self.current_slice + SLICES_PER_WINDOW
+
+    @property
+    def kept_since(self) -> int:
+        """Slices before this one may be removed. A window before the first that counts: a clock may be set back."""
+        return self.first_slice - SLICES_PER_WINDOW
+
+    @property
+    def kept_s(self) -> int:
+        """Seconds after which an account that nothing more is counted on may be removed."""
+        return 3 * self.window_s
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The rate limits after a request was counted, or was refused.
+
+    Attributes:
+        refused: The position of the first charge that did not fit: then none was counted. None: all were.
+        units: For each charge, the account's units by slice: those that count, this request's included.
+    """
+
+    refused: int | None
+    units: tuple[Mapping[int, int], ...]
 
 
 class Store(Protocol):
@@ -107,12 +162,8 @@ class Store(Protocol):
         """Nanos of an account by the start of their slice, from ``first_slice`` on."""
         ...
 
-    async def hit(self, account: RateAccount, cost: int) -> bool:
-        """Counts ``cost`` units if they are within the limit; whether they were."""
-        ...
-
-    async def usage(self, account: RateAccount, depth: int) -> Usage:
-        """The newest ``depth`` units within the window."""
+    async def count(self, charges: Sequence[RateCharge]) -> Counted:
+        """Counts a request on all of these rate limits, or on none. One step: nobody gets in between."""
         ...
 
     async def add_key(self, key: VirtualKey) -> None:

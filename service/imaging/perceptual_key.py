@@ -16,7 +16,18 @@ MAX_HAMMING: Final = 60
 MAX_LAYOUT: Final = 6.0
 """Mean CIE76 colour difference up to which two layouts count as one picture's."""
 
-_SIDE: Final = 64
+MAX_SHARE: Final = 0.5
+"""Share of its own structure that two layouts of one picture may differ in. On a white ground nearly all cells are the
+same in every picture, so that any two products seem alike by ``MAX_LAYOUT`` alone. Measured on 60 drawn products, 36 of
+them nearly white, and 14 photos: of 581 copies (JPEG 80 and 50, smaller ones, up to 2 % cropped) 3 are beyond it; of
+1,770 pairs of different products none is within all bounds."""
+
+MIN_STRUCTURE: Final = 0.3
+"""A picture with less than this is a blank: noise decides its key, and nothing is taken for the same."""
+
+SIDE: Final = 64
+"""Width and height in pixels that a picture is reduced to before anything is computed of it."""
+
 _FREQUENCIES: Final = 16
 _CELLS: Final = 8
 # Coefficients are compared at this precision, or the rounding errors of a flat picture would decide its key.
@@ -54,7 +65,7 @@ def perceptual_key(rgb: npt.NDArray[np.uint8]) -> PerceptualKey:
     # The mean brightness is no frequency: it takes no part in the median, and its bit says nothing.
     bits = coefficients > np.median(coefficients[1:])
     bits[0] = False
-    cell = _SIDE // _CELLS
+    cell = SIDE // _CELLS
     layout = _to_lab(small).reshape(_CELLS, cell, _CELLS, cell, 3).mean((1, 3)).reshape(-1, 3)
     return PerceptualKey(np.packbits(bits).tobytes(), layout.astype(np.float32))
 
@@ -69,24 +80,35 @@ def layout_distance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> f
     return float(np.linalg.norm(a - b, axis=1).mean())
 
 
+def structure(layout: npt.NDArray[np.float32]) -> float:
+    """How far a layout's cells are from their median colour, on average (CIE76); 0 for a picture of one colour."""
+    return float(np.linalg.norm(layout - np.median(layout, axis=0), axis=1).mean())
+
+
+def same_colours(a: PerceptualKey, b: PerceptualKey, max_layout: float = MAX_LAYOUT) -> bool:
+    """Whether the layouts of two keys may be those of one picture: near each other, also beside what is in them."""
+    weaker = min(structure(a.layout), structure(b.layout))
+    return weaker >= MIN_STRUCTURE and layout_distance(a.layout, b.layout) <= min(max_layout, MAX_SHARE * weaker)
+
+
 def is_near(a: PerceptualKey, b: PerceptualKey, max_hamming: int = MAX_HAMMING, max_layout: float = MAX_LAYOUT) -> bool:
     """Whether two keys are those of the same picture. Mirrored or turned, it counts as another."""
-    return hamming(a.key, b.key) <= max_hamming and layout_distance(a.layout, b.layout) <= max_layout
+    return hamming(a.key, b.key) <= max_hamming and same_colours(a, b, max_layout)
 
 
 def _reduced(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """64 x 64, by area where the picture is larger, without regard to its shape."""
-    method = Image.Resampling.BOX if min(rgb.shape[:2]) >= _SIDE else Image.Resampling.BILINEAR
+    method = Image.Resampling.BOX if min(rgb.shape[:2]) >= SIDE else Image.Resampling.BILINEAR
     picture = Image.fromarray(np.ascontiguousarray(rgb))
-    return np.asarray(picture.resize((_SIDE, _SIDE), method))
+    return np.asarray(picture.resize((SIDE, SIDE), method))
 
 
 @cache
 def _cosines() -> npt.NDArray[np.float64]:
     """The first 16 rows of the orthonormal DCT-II of length 64."""
     frequency = np.arange(_FREQUENCIES)[:, None]
-    place = np.arange(_SIDE)[None]
-    basis = np.cos(np.pi * frequency * (2 * place + 1) / (2 * _SIDE)) * np.sqrt(2 / _SIDE)
+    place = np.arange(SIDE)[None]
+    basis = np.cos(np.pi * frequency * (2 * place + 1) / (2 * SIDE)) * np.sqrt(2 / SIDE)
     basis[0] /= np.sqrt(2)
     basis.setflags(write=False)
     return np.asarray(basis, np.float64)

@@ -36,5 +36,9 @@ class Backoff:
         """
         if hint_s is not None:
             return max(hint_s, 0.0)
+        return draw * self.longest_s(retry)
+
+    def longest_s(self, retry: int) -> float:
+        """The upper bound of the seconds to wait before a retry about which there is no hint."""
         # The exponent is bounded, or a patient caller would overflow the float.
-        return draw * min(self.cap_s, self.base_s * 2.0 ** min(retry, 64))
+        return min(self.cap_s, self.base_s * 2.0 ** min(retry, 64))

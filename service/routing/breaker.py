@@ -11,6 +11,8 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
 from service.routing.rules import RULES
 
+_PROBE_HINT_S = 1.0
+
 
 class CircuitState(StrEnum):
     """CLOSED lets everything through, OPEN nothing, HALF_OPEN one probe at a time."""
@@ -113,7 +115,8 @@ class Breakers:
             ErrorKind.UNAVAILABLE,
             f"{target} has failed {circuit.failures} times in a row and is given a rest.",
             code="circuit_open",
-            retry_after_s=circuit.retry_after_s(now, self._policy) or None,
+            # While a probe is out, nobody knows; it has usually come back within moments.
+            retry_after_s=circuit.retry_after_s(now, self._policy) or _PROBE_HINT_S,
             may_have_run=False,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
+from service.routing.hints import with_retry_hint
 from service.routing.rules import RULES
 
 
@@ -17,9 +18,17 @@ class RoutePolicy:
 
     Attributes:
         next_after_content_rejected: Whether content that one provider refused is shown to the next.
+        target_time_share: How much of the time left a target may use while others remain to be tried, above 0 and at
+            most 1 (all of it). A target that hangs then leaves the next one time to answer in. What it was cut off
+            from may be billed, so the share should leave a slow answer room.
     """
 
     next_after_content_rejected: bool = False
+    target_time_share: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_time_share <= 1:
+            raise ValueError(f"target_time_share must be above 0 and at most 1, not {self.target_time_share}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +80,22 @@ class Route:
     def next(self) -> Try | Exhausted:
         """The target to ask now, or the final error."""
         if self.errors and not self._goes_on_after(self.errors[-1]):
-            return Exhausted(self.errors[-1])
+            return Exhausted(with_retry_hint(self.errors[-1]))
         index = len(self.errors)
         if index < len(self.targets):
             return Try(self.targets[index], index)
-        return Exhausted(_final_error(self.targets, self.errors))
+        return Exhausted(with_retry_hint(_final_error(self.targets, self.errors)))
+
+    def turn_ends(self, now: float, deadline: float, usable: Callable[[Target], bool] = lambda _: True) -> float:
+        """The instant at which the target that ``next`` names must have answered; infinite where none comes after it.
+
+        Args:
+            now, deadline: Instants of the same clock.
+            usable: Whether a later target could be asked at all: no time is kept for one that has no key.
+        """
+        if not any(map(usable, self.targets[len(self.errors) + 1 :])):
+            return math.inf
+        return now + self.policy.target_time_share * max(0.0, deadline - now)
 
     def failed(self, error: GatewayError) -> Route:
         """The route after the target that ``next`` named has failed.

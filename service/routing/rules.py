@@ -63,6 +63,9 @@ RULES: Mapping[ErrorKind, Rule] = MappingProxyType(
         ErrorKind.TIMEOUT: Rule(retry_poll=True, next_target=True, breaker_counts=True),
         ErrorKind.BAD_RESPONSE: Rule(retry_poll=True, next_target=True, breaker_counts=True),
         ErrorKind.MODEL_GONE: Rule(next_target=True),
+        ErrorKind.TIME_SHARE_USED: Rule(next_target=True),
+        # The next target may be one that needs no connection.
+        ErrorKind.OUT_OF_RESOURCES: Rule(retry_same=RetrySame.AFTER_BACKOFF, retry_poll=True, next_target=True),
         # The caller's time ran out: a further target has none left, and the last one is not to blame.
         ErrorKind.DEADLINE_EXCEEDED: _FINAL,
         # Nobody waits for an answer any more.

@@ -6,17 +6,25 @@ times for each request; each time it waits for the interpreter, and that cost mo
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
+import socket
 import ssl
-from collections.abc import AsyncIterator
-from typing import cast
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, cast
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 from isal import isal_zlib
 from yarl import URL
 
+from service.transport.certificates import trust_store
 from service.transport.connections import connector
+from service.transport.own_faults import own_fault
+from service.transport.resolving import ConnectorResolver, Resolver, SystemResolver, resolved
+from service.transport.sockets import open_socket
 
 # Held in memory before a connection is told to wait; a picture is a few of these.
 _BUFFER_BYTES = 256 << 10
@@ -34,6 +42,7 @@ def open_client(
     connect_timeout_s: float = 10.0,
     idle_timeout_s: float = 45.0,
     ssl_context: ssl.SSLContext | None = None,
+    resolver: Resolver | None = None,
 ) -> httpx.AsyncBaseTransport:
     """A client with a connection pool; one serves the whole process. Call it in an event loop; end with ``aclose()``.
 
@@ -42,17 +51,52 @@ def open_client(
     travel from one caller's request to another's), or reads environment variables. TLS is verified. Time limits of
     whole requests are the caller's. Bodies in gzip are unpacked, piece by piece.
 
+    A host's addresses are tried in a staggered race (RFC 8305), IPv4 and IPv6 in turn, so that one that is dead costs a
+    quarter of a second. A host that vanishes in the middle of a call breaks its connection within a minute.
+
     Args:
         connect_timeout_s: Seconds for name resolution, TCP and TLS together.
         idle_timeout_s: Seconds after which an unused connection is closed: before servers do so, which commonly
             wait a minute, or a request could meet the other side's goodbye.
-        ssl_context: Verifies certificates; by default against the system's authorities and certifi's.
+        ssl_context: Verifies certificates; by default ``trust_store()``.
+        resolver: By default a ``SystemResolver`` of its own.
     """
-    if ssl_context is None:
-        ssl_context = httpx.create_ssl_context(trust_env=False)
-        ssl_context.load_default_certs()
-    session = aiohttp.ClientSession(
-        connector=connector(ssl=ssl_context, limit=0, keepalive_timeout=idle_timeout_s),
+    return _AiohttpTransport(
+        _session(
+            connect_timeout_s,
+            ssl=ssl_context or trust_store(),
+            resolver=ConnectorResolver(resolver or SystemResolver()),
+            keepalive_timeout=idle_timeout_s,
+        )
+    )
+
+
+def open_pinned_client(
+    *, connect_timeout_s: float = 10.0, ssl_context: ssl.SSLContext | None = None
+) -> httpx.AsyncBaseTransport:
+    """A client like ``open_client``'s for hosts that nobody vouches for.
+
+    It connects only to the addresses that a request brings along (``extensions={"addresses": ["192.0.2.1", …]}``); the
+    Host header, the TLS server name and the name that the certificate is verified against stay those of the URL. No
+    connection is kept: a kept one belongs to an address, and would be given to the next name at that address although
+    its certificate was verified for this one. Bodies stay as they come.
+    """
+    pins = _Pins()
+    return _PinnedTransport(
+        _session(
+            connect_timeout_s,
+            ssl=ssl_context or trust_store(),
+            resolver=pins,
+            force_close=True,
+            use_dns_cache=False,
+        ),
+        pins,
+    )
+
+
+def _session(connect_timeout_s: float, **connections: Any) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector(limit=0, socket_factory=open_socket, **connections),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
@@ -63,7 +107,18 @@ def open_client(
         max_headers=_MOST_HEADERS,
         middlewares=(_once,),
     )
-    return _AiohttpTransport(session)
+
+
+class OutOfResourcesError(httpx.NetworkError):
+    """This process lacks what a connection needs. The message is a noun: ``own_faults.own_fault``.
+
+    Attributes:
+        sent: Whether the request may have reached the other side.
+    """
+
+    def __init__(self, noun: str, *, sent: bool) -> None:
+        super().__init__(noun)
+        self.sent = sent
 
 
 class _AiohttpTransport(httpx.AsyncBaseTransport):
@@ -76,24 +131,72 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         self._session = session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return _answer(await self._sent(request, _parsed(str(request.url))), unpacks=True)
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def _sent(
+        self, request: httpx.Request, url: URL, server_hostname: str | None = None
+    ) -> aiohttp.ClientResponse:
         stream = request.stream
         try:
-            response = await self._session.request(
+            return await self._session.request(
                 request.method,
-                _parsed(str(request.url)),
+                url,
                 headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
                 data=(b"".join(stream) or None) if isinstance(stream, httpx.ByteStream) else stream,
                 allow_redirects=False,
+                server_hostname=server_hostname,
             )
         except (aiohttp.ClientError, ValueError) as error:
             # All that comes after the request's making has gone through ``_once``.
             failure = httpx.UnsupportedProtocol(type(error).__name__)
-        else:
-            return _answer(response)
         raise failure
 
-    async def aclose(self) -> None:
-        await self._session.close()
+
+class _Pins(AbstractResolver):
+    """The addresses of the requests under way, each under a host name made up for it.
+
+    aiohttp never sees the URL's own host: what two parsers make of a hostile one may differ.
+    """
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, Sequence[str]] = {}
+        self._numbers = itertools.count()
+
+    @contextlib.contextmanager
+    def pinned(self, addresses: Sequence[str]) -> Iterator[str]:
+        """A host name that stands for these addresses within the block."""
+        name = f"{next(self._numbers)}.invalid"
+        self._addresses[name] = addresses
+        try:
+            yield name
+        finally:
+            del self._addresses[name]
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        del family  # The connector takes either.
+        return [resolved(host, port, address) for address in self._addresses[host]]
+
+    async def close(self) -> None:
+        pass
+
+
+class _PinnedTransport(_AiohttpTransport):
+    def __init__(self, session: aiohttp.ClientSession, pins: _Pins) -> None:
+        super().__init__(session)
+        self._pins = pins
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        with self._pins.pinned(request.extensions["addresses"]) as name:
+            port = "" if url.port is None else f":{url.port}"
+            pinned = URL(f"{url.scheme}://{name}{port}{url.raw_path.decode('ascii')}", encoded=True)
+            response = await self._sent(request, pinned, url.raw_host.decode("ascii"))
+        return _answer(response, unpacks=False)
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -105,10 +208,10 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     raise failure
 
 
-def _answer(response: aiohttp.ClientResponse) -> httpx.Response:
+def _answer(response: aiohttp.ClientResponse, *, unpacks: bool) -> httpx.Response:
     headers = list(response.raw_headers)
     codings = [header for header in headers if header[0].lower() == b"content-encoding"]
-    is_gzip = len(codings) == 1 and codings[0][1].strip().lower() == b"gzip"
+    is_gzip = unpacks and len(codings) == 1 and codings[0][1].strip().lower() == b"gzip"
     if is_gzip:
         headers.remove(codings[0])
     return httpx.Response(response.status, headers=headers, stream=_Body(response, is_gzip=is_gzip))
@@ -153,6 +256,10 @@ async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def _as_httpx(error: Exception) -> httpx.HTTPError:
     """The exception of httpx that says the same. The order matters: aiohttp's are subclasses of one another."""
     name = type(error).__name__
+    connecting = isinstance(error, aiohttp.ClientConnectorError)
+    lacking = own_fault(error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error)
+    if lacking:
+        return OutOfResourcesError(lacking, sent=not connecting)
     match error:
         case aiohttp.ConnectionTimeoutError():
             return httpx.ConnectTimeout(name)

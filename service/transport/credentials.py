@@ -50,19 +50,18 @@ class Credentials:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def choose(self, model: str, now: float, draw: float, avoid: Collection[str] = ()) -> Credential | None:
-        """The credential for the next request, or None where the provider is to be asked without one.
+    @property
+    def ring(self) -> KeyRing | None:
+        """The keys' names, which of them rest, and how one is chosen; None where the provider is asked without one."""
+        return self._ring if self._by_name else None
 
-        Raises:
-            GatewayError: As ``KeyRing.choose``.
-        """
-        if not self._by_name:
-            return None
-        return self._by_name[self._ring.choose(model, now, draw, avoid).name]
+    def named(self, name: str) -> Credential | None:
+        """The credential of that name; None where there is none, such as for the empty name."""
+        return self._by_name.get(name)
 
-    def rest(self, credential: Credential, until: float, reason: ErrorKind, now: float, model: str = "") -> None:
+    def rest(self, name: str, until: float, reason: ErrorKind, now: float, model: str = "") -> None:
         """Leaves a key alone until that monotonic instant, for one model or (empty) for all."""
-        self._ring = self._ring.rested(credential.name, until, reason, now, model)
+        self._ring = self._ring.rested(name, until, reason, now, model)
 
     def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
         """For each key's name its rests, by model ("" for all); empty when it can be used freely."""
@@ -77,15 +76,16 @@ class _Limited(Credentials):
         self._names = names
         self._by_name = {name: key for name, key in whole._by_name.items() if name in names}
 
-    def choose(self, model: str, now: float, draw: float, avoid: Collection[str] = ()) -> Credential | None:
-        if not len(self._whole):
+    @property
+    def ring(self) -> KeyRing | None:
+        whole = self._whole.ring
+        if whole is None:
             return None
-        whole = self._whole._ring
-        ring = KeyRing(tuple(key for key in whole.keys if key.name in self._names), whole.rests)
-        return self._by_name[ring.choose(model, now, draw, avoid).name]
+        # Where none of the names is known any more, there is no key to choose: that is not to ask without one.
+        return KeyRing(tuple(key for key in whole.keys if key.name in self._names), whole.rests)
 
-    def rest(self, credential: Credential, until: float, reason: ErrorKind, now: float, model: str = "") -> None:
-        self._whole.rest(credential, until, reason, now, model)
+    def rest(self, name: str, until: float, reason: ErrorKind, now: float, model: str = "") -> None:
+        self._whole.rest(name, until, reason, now, model)
 
     def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
         return {name: rests for name, rests in self._whole.snapshot(now).items() if name in self._names}

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from service.concurrency.tasks import started
 from service.core.calls import CallResult, ImageProduced, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
-from service.routing.backoff import Backoff
+from service.routing.retry import DownloadState, RetryPolicy, TimeLeft
 from service.transport.clock import Clock
 from service.transport.upstream import Emit, Fetch
 
 
 async def downloaded(
-    result: CallResult, fetch: Fetch, emit: Emit, *, clock: Clock, deadline: float, backoff: Backoff, max_retries: int
+    result: CallResult, fetch: Fetch, emit: Emit, *, clock: Clock, left: Callable[[], TimeLeft], policy: RetryPolicy
 ) -> CallResult:
     """The result with the bytes of every image that could be had, each emitted as soon as it is there.
 
     All are downloaded at once. The images are paid for, so a failed download is tried again, and those that are
     there are returned, with a warning, where others cannot be had.
+
+    Args:
+        left: Tells how long the attempt may still go on: downloads have no time beyond it.
 
     Raises:
         GatewayError: None could be had (the first failure), or the result never held any (BAD_RESPONSE).
@@ -27,7 +31,7 @@ async def downloaded(
 
     async def complete(position: int, image: ProducedImage) -> ProducedImage:
         if not image.data:
-            data = await _fetched(image.url, fetch, clock, deadline, backoff, max_retries)
+            data = await _fetched(image.url, fetch, clock, left, policy)
             image = replace(image, data=data, url="")
         emit(ImageProduced(position, image))
         return image
@@ -54,24 +58,20 @@ async def downloaded(
     return replace(result, images=images, warnings=(*result.warnings, warning))
 
 
-async def _fetched(url: str, fetch: Fetch, clock: Clock, deadline: float, backoff: Backoff, max_retries: int) -> bytes:
-    retry = 0
+async def _fetched(url: str, fetch: Fetch, clock: Clock, left: Callable[[], TimeLeft], policy: RetryPolicy) -> bytes:
+    state = DownloadState(policy, ends_at=clock.now() + left().seconds)
     while True:
-        left = deadline - clock.now()
-        if left <= 0:
-            raise _out_of_time()
+        end = left()
+        if end.seconds <= 0:
+            raise end.error(may_have_run=True)
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(end.seconds):
                 return await fetch(url)
         except TimeoutError:
-            raise _out_of_time() from None
+            raise end.error(may_have_run=True) from None
         except GatewayError as error:
-            delay = backoff.delay_s(retry, clock.draw(), error.retry_after_s)
-            if retry >= max_retries or delay >= deadline - clock.now():
+            again = state.after(error, clock.now(), draw=clock.draw())
+            if again is None:
                 raise
-            retry += 1
-            await clock.sleep(delay)
-
-
-def _out_of_time() -> GatewayError:
-    return GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The time ran out while results were downloaded.")
+            state, wait = again
+            await clock.sleep(wait)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import httpx
 
 from service.catalog.profile import Profile
@@ -40,6 +42,7 @@ class Executor:
         profile: Profile,
         *,
         deadline: float,
+        turn_ends: float = math.inf,
         emit: Emit,
         raw: bool = False,
     ) -> CallOutcome:
@@ -53,26 +56,31 @@ class Executor:
 
         Args:
             deadline: The instant of the clock at which the caller stops waiting. No wait outlasts it.
+            turn_ends: The instant at which the target's share of that time ends.
             emit: Takes each image as soon as it is there, and every attempt as it ends. When this raises a
                 GatewayError, the last attempt has its kind.
             raw: Whether to capture what was sent and received.
 
         Raises:
-            GatewayError: The call failed; images emitted before stay valid. DEADLINE_EXCEEDED is
-                the caller's deadline, not the provider's fault.
+            GatewayError: The call failed; images emitted before stay valid. DEADLINE_EXCEEDED and TIME_SHARE_USED
+                are not the provider's fault.
         """
-        conversation = Conversation(self._client, self._clock, upstream, call, profile, deadline, emit)
+        conversation = Conversation(
+            self._client,
+            self._clock,
+            upstream,
+            call,
+            profile,
+            deadline=deadline,
+            turn_ends=turn_ends,
+            emit=emit,
+        )
+        settings = upstream.settings
         try:
             with conversation.recorded():
                 result = await conversation.result()
                 result = await downloaded(
-                    result,
-                    self._fetch,
-                    emit,
-                    clock=self._clock,
-                    deadline=deadline,
-                    backoff=upstream.settings.backoff,
-                    max_retries=upstream.settings.max_poll_failures,
+                    result, self._fetch, emit, clock=self._clock, left=conversation.time_left, policy=settings.retry
                 )
         finally:
             if conversation.stop is not None:

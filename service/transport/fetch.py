@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import itertools
 import re
-import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
@@ -17,11 +16,17 @@ import pybase64
 
 from service.core.errors import ErrorKind, GatewayError, invalid
 from service.transport.addresses import is_public
+from service.transport.client import OutOfResourcesError, open_pinned_client
+from service.transport.own_faults import fault_log, own_fault
+from service.transport.resolving import Resolver
 
 _MAX_URL_LENGTH = 8192
-_MAX_ADDRESSES_TRIED = 3
+_MAX_ADDRESSES_TRIED = 4
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
+# Too early, or too much at once.
+_PASSING = frozenset((408, 425, 429))
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+_host_name = re.compile(r"(?=.{1,254}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
 _data_url_head = re.compile(
     r"data:image/[a-z0-9.+-]{1,64}(?:;[a-z0-9-]{1,64}=[a-z0-9.+-]{1,64})*;base64", re.IGNORECASE
 )
@@ -59,49 +64,42 @@ class FetchPolicy:
         object.__setattr__(self, "allowed_origins", frozenset(map(_normal_origin, self.allowed_origins)))
 
 
-Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""From a host name and a port to its addresses as text, best first; raises OSError when there are none."""
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host as the operating system knows them, in its order of preference."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
 class _RefusedError(Exception):
-    """Why a URL was not fetched. The message completes the sentence "the URL ..."; it never holds the URL."""
+    """Why a URL was not fetched. The message completes the sentence "the URL ..."; it never holds the URL.
+
+    ``passing``: it may work later.
+    """
+
+    def __init__(self, why: str, *, passing: bool = False) -> None:
+        super().__init__(why)
+        self.passing = passing
 
 
 class ImageFetcher:
     """Fetches images from hostile URLs. One instance serves the whole process; close it at the end.
 
-    It drives httpx's transport without a client, so that there are no cookies, no environment proxies, no
-    netrc and no redirects but those followed here. Every request connects to an address that was checked
-    for it: the URL's host is replaced by the address, while the Host header, the TLS server name and the
-    name that the certificate is verified against stay those of the URL.
+    Every request connects to addresses that were checked for it, with no cookies, no environment proxies, no netrc
+    and no redirects but those followed here.
 
     Args:
-        resolver: Turns names into addresses; the operating system's by default.
-        ssl_context: Verifies certificates; the public authorities' by default.
+        resolver: Turns names into addresses. Whoever chooses the URLs can keep it busy, so share it with nobody else.
+        ssl_context: Verifies certificates; ``trust_store()`` by default.
+        connect_timeout_s: Seconds for connecting, TLS included.
     """
 
-    def __init__(self, *, resolver: Resolver = resolve, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, resolver: Resolver, ssl_context: ssl.SSLContext | None = None, connect_timeout_s: float = 10.0
+    ) -> None:
         self._resolver = resolver
-        # No connection is kept: a kept one belongs to an address, and would be given to the next name at that
-        # address although its certificate was verified for this one.
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=ssl_context or True,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-        )
+        self._client = open_pinned_client(connect_timeout_s=connect_timeout_s, ssl_context=ssl_context)
 
     async def fetch_image_url(self, url: str, *, policy: FetchPolicy, chosen_by: ChosenBy) -> bytes:
         """The bytes behind an https or data URL. They are not looked into: ``imaging.inspect`` is next.
 
         Raises:
             GatewayError: INVALID_REQUEST ``invalid_image_url`` (param ``image_url``) for a URL the caller
-                chose, BAD_RESPONSE for one a provider chose. The message names the host at most.
+                chose; for one a provider chose UNAVAILABLE where it may work later, otherwise BAD_RESPONSE;
+                OUT_OF_RESOURCES where that is what we are. The message never holds the URL.
         """
         try:
             if url[:5].lower() == "data:":
@@ -110,23 +108,30 @@ class ImageFetcher:
             async with asyncio.timeout(policy.timeout_s):
                 return await self._follow(url, policy)
         except _RefusedError as refusal:
-            reason = str(refusal)
+            reason, passing = str(refusal), refusal.passing
         except TimeoutError:
-            reason = f"took longer than the {policy.timeout_s:g} seconds that a download may take"
-        except (httpx.HTTPError, OSError, ssl.SSLError) as error:
-            reason = f"could not be fetched: {_network_fault(error)}"
+            reason, passing = f"took longer than the {policy.timeout_s:g} seconds that a download may take", False
+        except (httpx.HTTPError, OSError) as error:
+            lacking = str(error) if isinstance(error, OutOfResourcesError) else own_fault(error)
+            if lacking:
+                raise _out_of_resources(lacking) from None
+            reason, passing = (
+                f"could not be fetched: {_network_fault(error)}",
+                not isinstance(error, httpx.ConnectError),
+            )
         if chosen_by is ChosenBy.CALLER:
             raise invalid("image_url", f"The image URL {reason}.")
-        raise GatewayError(ErrorKind.BAD_RESPONSE, f"The provider's result is at a URL that {reason}.")
+        kind = ErrorKind.UNAVAILABLE if passing else ErrorKind.BAD_RESPONSE
+        raise GatewayError(kind, f"The provider's result is at a URL that {reason}.")
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        await self._client.aclose()
 
     async def _follow(self, text: str, policy: FetchPolicy) -> bytes:
         url = _parse(text)
         for _ in range(policy.max_redirects + 1):
             vouched_for = _check(url, policy)
-            response = await self._connect(url, await self._addresses(url, vouched_for))
+            response = await self._request(url, await self._addresses(url, vouched_for))
             try:
                 if response.status_code not in _REDIRECTS:
                     return await _read(response, policy.max_bytes)
@@ -136,32 +141,31 @@ class ImageFetcher:
         raise _RefusedError(f"redirects more than {policy.max_redirects} times")
 
     async def _addresses(self, url: httpx.URL, vouched_for: bool) -> list[str]:
-        host = url.raw_host.decode("ascii")
+        host = _host(url)
         try:
             addresses = [str(ip_address(host))]
         except ValueError:
-            try:
-                addresses = await self._resolver(host, _port(url))
-            except (OSError, UnicodeError):
-                addresses = []
+            addresses = await self._looked_up(host, _port(url))
         # One private address among public ones is refused too: which of them is used must not matter. A name
         # that does not exist gets the same answer, so that nobody can list the names inside.
         if not addresses or not (vouched_for or all(map(is_public, addresses))):
             raise _RefusedError("does not lead to a public address")
-        return addresses[:_MAX_ADDRESSES_TRIED]
+        return _in_turn(addresses)[:_MAX_ADDRESSES_TRIED]
 
-    async def _connect(self, url: httpx.URL, addresses: list[str]) -> httpx.Response:
-        for address in addresses[:-1]:
-            try:
-                return await self._request(url, address)
-            except httpx.ConnectError:
-                continue
-        return await self._request(url, addresses[-1])
+    async def _looked_up(self, host: str, port: int) -> list[str]:
+        try:
+            return await self._resolver(host, port)
+        except TimeoutError:
+            raise _RefusedError("names a host that could not be looked up in time", passing=True) from None
+        except OSError as error:
+            if own_fault(error):
+                raise
+            return []
 
-    async def _request(self, url: httpx.URL, address: str) -> httpx.Response:
+    async def _request(self, url: httpx.URL, addresses: list[str]) -> httpx.Response:
         request = httpx.Request(
             "GET",
-            url.copy_with(host=address, fragment=None),
+            url.copy_with(fragment=None),
             headers={
                 "host": url.netloc.decode("ascii"),
                 "accept": "image/*",
@@ -170,9 +174,17 @@ class ImageFetcher:
                 "connection": "close",
                 "user-agent": "image-variations-gateway",
             },
-            extensions={"sni_hostname": url.raw_host.decode("ascii")},
+            extensions={"addresses": addresses},
         )
-        return await self._transport.handle_async_request(request)
+        return await self._client.handle_async_request(request)
+
+
+def _in_turn(addresses: list[str]) -> list[str]:
+    """The addresses with those of the two families in turn, so that a few of them hold some of each."""
+    first = ":" in addresses[0]
+    same = [address for address in addresses if (":" in address) is first]
+    other = [address for address in addresses if (":" in address) is not first]
+    return [address for pair in itertools.zip_longest(same, other) for address in pair if address is not None]
 
 
 def _parse(text: str) -> httpx.URL:
@@ -184,14 +196,22 @@ def _parse(text: str) -> httpx.URL:
         raise _RefusedError("is not a valid URL") from None
 
 
+def _host(url: httpx.URL) -> str:
+    """The host in ASCII. ``httpx.URL.host`` would decode it, and fails for labels such as ``xn--``."""
+    return url.raw_host.decode("ascii")
+
+
 def _check(url: httpx.URL, policy: FetchPolicy) -> bool:
     """Refuses what no resolving is needed to refuse; returns whether the operator vouches for the origin."""
     if url.scheme not in _DEFAULT_PORTS:
         raise _RefusedError("is not an https or data URL")
     if url.userinfo:
         raise _RefusedError("holds credentials, which are not sent to anyone")
-    if not url.host:
+    host = _host(url)
+    if not host:
         raise _RefusedError("has no host")
+    if not (_host_name.fullmatch(host) or _is_address(host)):
+        raise _RefusedError("names a host that is neither a name nor an address")
     if _origin(url) in policy.allowed_origins:
         return True
     if url.scheme != "https":
@@ -199,6 +219,14 @@ def _check(url: httpx.URL, policy: FetchPolicy) -> bool:
     if _port(url) != 443:
         raise _RefusedError("names a port other than 443")
     return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _redirected(url: httpx.URL, response: httpx.Response) -> httpx.URL:
@@ -213,7 +241,8 @@ def _redirected(url: httpx.URL, response: httpx.Response) -> httpx.URL:
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
     if response.status_code != 200:
-        raise _RefusedError(f"answered with status {response.status_code}")
+        passing = response.status_code >= 500 or response.status_code in _PASSING
+        raise _RefusedError(f"answered with status {response.status_code}", passing=passing)
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise _RefusedError("answered with compressed content, which was not asked for")
     too_large = _RefusedError(f"holds more than the {max_bytes} bytes that an image may have")
@@ -247,19 +276,26 @@ def _decode_data_url(url: str, max_bytes: int) -> bytes:
 
 
 def _network_fault(error: Exception) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    # The client's exceptions hold the name of the library's.
+    if "Certificate" in str(error):
         return "its server's certificate is not valid"
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "its server cannot be reached"
     return "the connection broke off or made no sense"
 
 
+def _out_of_resources(noun: str) -> GatewayError:
+    fault_log.tell(noun)
+    message = f"This service has run out of {noun}, so that the image could not be fetched."
+    return GatewayError(ErrorKind.OUT_OF_RESOURCES, message, retry_after_s=1.0, may_have_run=False)
+
+
 def _port(url: httpx.URL) -> int:
-    return url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+    return _DEFAULT_PORTS.get(url.scheme, 0) if url.port is None else url.port
 
 
 def _origin(url: httpx.URL) -> str:
-    return f"{url.scheme}://{url.raw_host.decode('ascii')}:{_port(url)}"
+    return f"{url.scheme}://{_host(url)}:{_port(url)}"
 
 
 def _normal_origin(text: str) -> str:
@@ -267,6 +303,6 @@ def _normal_origin(text: str) -> str:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL("")
-    if url.scheme not in _DEFAULT_PORTS or not url.host or url.userinfo or url.path not in ("", "/") or url.query:
+    if url.scheme not in _DEFAULT_PORTS or not url.raw_host or url.userinfo or url.path not in ("", "/") or url.query:
         raise ValueError(f"an allowed origin must look like http://127.0.0.1:9000, not {text!r}")
     return _origin(url)

@@ -13,7 +13,9 @@ import httpx
 from service.core.errors import ErrorKind, GatewayError
 from service.providers.base import Credential, Endpoint
 from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableRequest
+from service.transport.client import OutOfResourcesError
 from service.transport.encoding import MOST_BYTES_JOINED, encode_body
+from service.transport.own_faults import fault_log
 from service.transport.trust import is_trusted
 from service.transport.upstream import Upstream
 
@@ -168,6 +170,10 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
 def _translated(error: httpx.HTTPError) -> GatewayError:
     """What a failure of the connection means. Messages are ours: the library's may quote the request."""
     match error:
+        case OutOfResourcesError():
+            fault_log.tell(str(error))
+            message = f"This service has run out of {error}; the provider is not to blame."
+            return GatewayError(ErrorKind.OUT_OF_RESOURCES, message, may_have_run=error.sent)
         case httpx.ConnectError() | httpx.ConnectTimeout():
             why = "in time" if isinstance(error, httpx.ConnectTimeout) else "at all"
             return GatewayError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.core.calls import CallEvent, CallResult
 from service.providers.base import Endpoint, Translator
-from service.routing.backoff import Backoff
+from service.routing.retry import RetryPolicy
 from service.transport.credentials import Credentials
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -21,44 +21,24 @@ Emit = Callable[[CallEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class ExchangeSettings:
-    """How patient and how persistent the executor is with one provider. Making images takes minutes.
+    """How the executor treats one provider.
 
     Attributes:
-        attempt_timeout_s: Seconds for one attempt: the request that starts the work, and all polling for it.
         poll_timeout_s: Seconds for a single poll, which asks but does not work.
-        max_retries: Most times that a request which surely did not run (or is free) is repeated after a wait.
-            Trying the other keys comes on top of it, each once.
-        max_retry_wait_s: Longest wait before such a retry; a longer one is left to the caller or the next target.
-        max_polls: Most polls in one attempt.
-        max_poll_failures: Most times in a row that one poll or download is repeated: the work behind it is paid for.
         max_response_bytes: Most bytes of an answer, decompressed.
-        refused_key_rest_s: Seconds for which a key that the provider refused (401, 402, 403) is not used.
         cancel_timeout_s: Seconds for the request that stops abandoned work.
+        retry: How patient and how persistent it is.
     """
 
-    attempt_timeout_s: float = 300.0
     poll_timeout_s: float = 60.0
-    max_retries: int = 2
-    max_retry_wait_s: float = 30.0
-    max_polls: int = 1000
-    max_poll_failures: int = 5
     max_response_bytes: int = 100_000_000
-    refused_key_rest_s: float = 300.0
     cancel_timeout_s: float = 5.0
-    backoff: Backoff = field(default_factory=Backoff)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
-        for name in ("attempt_timeout_s", "poll_timeout_s", "cancel_timeout_s", "max_response_bytes", "max_polls"):
+        for name in ("poll_timeout_s", "cancel_timeout_s", "max_response_bytes"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name} must be a number above 0, not {getattr(self, name)}")
-        for name in (
-            "max_retries",
-            "max_retry_wait_s",
-            "max_poll_failures",
-            "refused_key_rest_s",
-        ):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name} must be a number of at least 0, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)

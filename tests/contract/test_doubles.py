@@ -15,13 +15,14 @@ from live_exchange import LiveExchange, call_for, open_exchange
 from PIL import Image
 
 from service.core.errors import ErrorKind, GatewayError
+from service.routing.retry import RetryPolicy
 from service.transport.upstream import CallOutcome, ExchangeSettings
 from tests.doubles.app import all_doubles
 from tests.doubles.server import DoublesServer
 
 DOUBLES = {double.name: double for double in all_doubles()}
-SETTINGS = ExchangeSettings(max_retries=0, max_response_bytes=5_000_000)
-IMPATIENT = ExchangeSettings(max_retries=0, attempt_timeout_s=0.2)
+SETTINGS = ExchangeSettings(max_response_bytes=5_000_000, retry=RetryPolicy(max_retries=0))
+IMPATIENT = ExchangeSettings(retry=RetryPolicy(max_retries=0, attempt_timeout_s=0.2))
 HANDS_OVER_URLS = {"bfl", "dashscope", "fal", "fal-run", "freepik", "ideogram", "replicate", "wavespeed"}
 
 pytestmark = pytest.mark.parametrize("vendor", list(DOUBLES))
@@ -61,7 +62,7 @@ async def test_another_key_is_tried_when_one_is_refused(vendor: str, exchange: L
 
 async def test_a_rate_limit_is_waited_out_for_as_long_as_it_says(vendor: str, exchange: LiveExchange) -> None:
     exchange.server.state.fail(vendor, "rate_limited", hint="retry-after", seconds=7, times=1)
-    await exchange.make(vendor, settings=ExchangeSettings(max_retries=1))
+    await exchange.make(vendor, settings=ExchangeSettings(retry=RetryPolicy(max_retries=1)))
     # The executor waits for the rest of the seven seconds, counted from when it had the answer.
     assert max(exchange.waits) == pytest.approx(7, abs=0.5)
 

@@ -23,8 +23,8 @@ from service.gateway.directory import Alias, Directory, Provider
 from service.gateway.gateway import FetchImage, Gateway, RequestContext
 from service.gateway.target_runner import TargetRunner
 from service.imaging.inspect import ImageLimits
+from service.imaging.local_results import LocalImageStore
 from service.imaging.signing import LinkSigner
-from service.imaging.store import LocalImageStore
 from service.routing.route import RoutePolicy
 
 LIMITS = ImageLimits()

@@ -20,11 +20,13 @@ from service.core.calls import ProviderCall
 from service.core.values import Attempt, EncodedImage, ImageFormat, Size
 from service.providers.base import Credential, Endpoint
 from service.providers.registry import TRANSLATORS
+from service.routing.retry import RetryPolicy
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import SystemResolver
 from service.transport.upstream import CallOutcome, ExchangeSettings, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
@@ -100,7 +102,7 @@ class LiveExchange:
                 {**entry.options, **double.options, **(options or {})},
             ),
             Credentials([WeightedCredential(credential) for credential in _credentials(double)[:keys]]),
-            settings or ExchangeSettings(max_retries=0),
+            settings or ExchangeSettings(retry=RetryPolicy(max_retries=0)),
         )
         deadline = asyncio.get_running_loop().time() + 120
         profile = catalog.profile(entry, call.model, facts or {})
@@ -129,7 +131,7 @@ def _credentials(double: VendorDouble) -> list[Credential]:
 async def open_exchange(server: DoublesServer) -> AsyncIterator[LiveExchange]:
     """An executor for one test; nothing that it opens outlives the block."""
     # Nothing here speaks TLS, and to load the public authorities for every test takes its time.
-    fetcher = ImageFetcher(ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    fetcher = ImageFetcher(resolver=SystemResolver(), ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     policy = FetchPolicy(allowed_origins=frozenset({server.url}))
     waits: list[float] = []
 

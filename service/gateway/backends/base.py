@@ -5,6 +5,7 @@ A backend can be wrapped by another one with the same interface: metrics and tra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ class CallContext:
         raw: Whether the exchange with the provider is to be returned, redacted.
         direct_key: The caller's own provider key, to be used in place of ours. Empty: none.
         key_names: Those of our keys that may be used. Empty: all.
+        turn_ends: The event loop's time at which the target's share of the caller's time ends; infinite: it has all.
     """
 
     deadline: float
@@ -31,6 +33,7 @@ class CallContext:
     raw: bool = False
     direct_key: str = field(default="", repr=False)
     key_names: frozenset[str] = frozenset()
+    turn_ends: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ import numpy as np
 
 from service import engine
 from service.catalog.profile import Profile
-from service.concurrency.pools import WorkerPool
+from service.concurrency.pools import OverloadedError, WorkerPool
 from service.concurrency.tasks import all_of
 from service.core.calls import AttemptEnded, CallResult, ImageProduced, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import SUCCESS, Attempt, ImageFormat, Size
 from service.gateway.backends.base import CallContext, CallReport
+from service.gateway.backends.pace import Pace
 from service.imaging.decode import decode, flatten
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
@@ -29,6 +30,9 @@ _log = logging.getLogger("service.engine")
 # 1792 pixels, and a zoom uses a part of the source only.
 LARGEST_SOURCE_SIDE = 2048
 DEFAULT_STRENGTH = 0.5
+# Analysis works on a reduced source, so that its time hardly depends on the source's size.
+_SOURCE_PIXELS = 1_000_000
+_ANALYSING = "analysis"
 
 Result = TypeVar("Result")
 
@@ -42,6 +46,7 @@ class LocalBackend:
     def __init__(self, pool: WorkerPool, limits: ImageLimits) -> None:
         self._pool = pool
         self._limits = limits
+        self._pace = Pace()
 
     def unavailable(self, *, direct_key: bool = False) -> GatewayError | None:  # noqa: ARG002 - needs no key
         reason = engine.availability()
@@ -63,15 +68,17 @@ class LocalBackend:
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:  # noqa: ARG002
         started = time.monotonic()
         try:
-            async with asyncio.timeout_at(context.deadline) as patience:
+            async with asyncio.timeout_at(min(context.deadline, context.turn_ends)) as patience:
                 report = await self._make(call, context)
         except TimeoutError as late:
             if not patience.expired():
                 context.emit(_ended(call, started, ErrorKind.INTERNAL.value))
                 raise
-            context.emit(_ended(call, started, ErrorKind.DEADLINE_EXCEEDED.value))
-            message = "The request's time ran out before the variations were made."
-            raise GatewayError(ErrorKind.DEADLINE_EXCEEDED, message) from late
+            by_deadline = context.deadline <= context.turn_ends
+            kind = ErrorKind.DEADLINE_EXCEEDED if by_deadline else ErrorKind.TIME_SHARE_USED
+            context.emit(_ended(call, started, kind.value))
+            whose = "The request's time" if by_deadline else "The engine's share of the request's time"
+            raise GatewayError(kind, f"{whose} ran out before the variations were made.") from late
         except BaseException as error:
             context.emit(_ended(call, started, _outcome(error)))
             raise
@@ -84,9 +91,16 @@ class LocalBackend:
         stop = threading.Event()
         seed = secrets.randbelow(2**32) if call.seed is None else call.seed
         strength = DEFAULT_STRENGTH if call.strength is None else call.strength
+        size = call.size or engine.automatic_size(call.image.size)
+        analysing_s = self._pace.expected_s(_ANALYSING, _SOURCE_PIXELS)
+        making_s = self._pace.expected_s(call.model, size.pixels)
+        self._refuse_if_late(context.deadline, analysing_s + call.n * making_s)
         try:
-            source = await self._pool.run(lambda: self._analyse(call))
-            size = call.size or engine.automatic_size(call.image.size)
+            source = await self._pool.run(
+                self._pace.measured(_ANALYSING, _SOURCE_PIXELS, lambda: self._analyse(call)),
+                deadline=context.deadline,
+                cost_s=analysing_s,
+            )
 
             def make(index: int) -> ProducedImage:
                 pixels = engine.vary(
@@ -102,7 +116,11 @@ class LocalBackend:
                 return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
 
             async def one(index: int) -> ProducedImage:
-                image = await self._pool.run(lambda: make(index))
+                image = await self._pool.run(
+                    self._pace.measured(call.model, size.pixels, lambda: make(index)),
+                    deadline=context.deadline,
+                    cost_s=making_s,
+                )
                 context.emit(ImageProduced(index, image))
                 return image
 
@@ -111,6 +129,19 @@ class LocalBackend:
             # Whatever ended the call, work still running for it is of no use to anyone.
             stop.set()
         return CallReport(CallResult(tuple(made), cost_usd=0.0, deployment=call.model))
+
+    def _refuse_if_late(self, deadline: float, cost_s: float) -> None:
+        """Refuses at once what cannot be finished in time, so that it keeps nothing else waiting."""
+        try:
+            self._pool.refuse_if_late(deadline, cost_s)
+        except OverloadedError as overloaded:
+            raise GatewayError(
+                ErrorKind.RATE_LIMITED,
+                "The embedded engine has too much to do to make these variations in the time that the request allows.",
+                code="overloaded",
+                retry_after_s=overloaded.retry_after_s,
+                may_have_run=False,
+            ) from None
 
     def _analyse(self, call: ProviderCall) -> engine.Source:
         wanted = Size(LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE)

@@ -59,6 +59,7 @@ class RemoteBackend:
             call,
             profile,
             deadline=context.deadline,
+            turn_ends=context.turn_ends,
             emit=context.emit,
             raw=context.raw,
         )

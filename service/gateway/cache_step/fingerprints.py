@@ -1,60 +1,59 @@
-"""What a source is recognised by: its pixels, and what it looks like."""
+"""The fingerprint that a source is recognised by: its pixels, and what it looks like."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
-from typing import Final, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from PIL import Image
 
-from service.cache.keys import pixel_digest
+from service.cache.digests import strips_digest
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
+from service.concurrency.tasks import started
+from service.core.errors import GatewayError
 from service.imaging.decode import decode, flatten
 from service.imaging.inspect import ImageLimits, inspect, picture_only
-from service.imaging.perceptual_key import PerceptualKey, perceptual_key
+from service.imaging.perceptual_key import SIDE, PerceptualKey, perceptual_key
 
-Value = TypeVar("Value")
-
+# Rows are copied out of a picture so many pixels at a time.
+_STRIP_PIXELS: Final = 4_000_000
 # About 1 KB each.
 _MOST_REMEMBERED: Final = 4_096
 
 
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """One source's. Made by ``Fingerprints``, for one request.
+    """One picture's.
 
     Attributes:
         pixels: The ``pixel_digest`` of the decoded picture.
         aspect: Its width divided by its height.
+        look: What it looks like.
     """
 
-    def __init__(self, pixels: bytes, aspect: float, data: bytes, owner: Fingerprints) -> None:
-        self.pixels = pixels
-        self.aspect = aspect
-        self._data = data
-        self._owner = owner
-        self._look: PerceptualKey | None = None
-        # Kept from the decoding until the look has been asked for.
-        self.picture: Image.Image | None = None
-
-    async def look(self) -> PerceptualKey:
-        """What the source looks like; takes about 2 ms, the first time."""
-        if self._look is None:
-            self._look = await self._owner.look_of(self._data, self)
-            self.picture = None
-        return self._look
+    pixels: bytes = field(repr=False)
+    aspect: float
+    look: PerceptualKey
 
 
 class Fingerprints:
     """Takes fingerprints, and remembers those of files that come again, whatever else is in them besides the picture:
-    these are not decoded again."""
+    these are not decoded again.
+
+    A file that comes several times at once is decoded once, and the pixels are gone before anybody waits for a
+    provider: a file of a few bytes may hold a picture of hundreds of megabytes.
+    """
 
     def __init__(self, pool: ImagingPool, limits: ImageLimits) -> None:
         self._pool = pool
         self._limits = limits
-        self._remembered: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
-        self._looks: OrderedDict[bytes, PerceptualKey] = OrderedDict()
+        self._remembered: OrderedDict[bytes, Fingerprint] = OrderedDict()
+        self._being_taken: dict[bytes, asyncio.Task[Fingerprint]] = {}
 
     async def of(self, data: bytes) -> Fingerprint:
         """The fingerprint of an image file.
@@ -66,17 +65,33 @@ class Fingerprints:
         known = self._remembered.get(file)
         if known is not None:
             self._remembered.move_to_end(file)
-            return Fingerprint(*known, data, self)
+            return known
+        taking = self._being_taken.get(file)
+        if taking is None:
+            taking = self._being_taken[file] = started(self._take(file, data))
+            taking.add_done_callback(lambda taken: self._is_taken(file, taken))
+        # The first one who asked may leave; the others get it all the same.
+        await asyncio.wait([taking])
+        try:
+            return taking.result()
+        except GatewayError as error:
+            # One of its own for each of those who waited.
+            raise error.replaced() from None
 
-        def take() -> tuple[bytes, Image.Image]:
-            picture = decode(data, limits=self._limits)
-            return pixel_digest(np.asarray(picture)), picture
+    def _is_taken(self, file: bytes, taken: asyncio.Task[Fingerprint]) -> None:
+        del self._being_taken[file]
+        if not taken.cancelled():
+            # Looked at, even if nobody waits for it any more.
+            taken.exception()
 
-        pixels, picture = await self._pool.run(take)
-        aspect = picture.width / picture.height
-        _remember(self._remembered, file, (pixels, aspect))
-        taken = Fingerprint(pixels, aspect, data, self)
-        taken.picture = picture
+    async def _take(self, file: bytes, data: bytes) -> Fingerprint:
+        def take() -> Fingerprint:
+            return _fingerprint(decode(data, limits=self._limits))
+
+        taken = await self._pool.run(take)
+        self._remembered[file] = taken
+        if len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
         return taken
 
     def _file_digest(self, data: bytes) -> bytes:
@@ -86,24 +101,29 @@ class Fingerprints:
         digest.update(picture_only(data, facts.format))
         return digest.digest()
 
-    async def look_of(self, data: bytes, taken: Fingerprint) -> PerceptualKey:
-        """What the source looks like that has this fingerprint."""
-        known = self._looks.get(taken.pixels)
-        if known is not None:
-            self._looks.move_to_end(taken.pixels)
-            return known
-        picture = taken.picture
 
-        def see() -> PerceptualKey:
-            decoded = decode(data, limits=self._limits) if picture is None else picture
-            return perceptual_key(np.asarray(flatten(decoded)))
-
-        look = await self._pool.run(see)
-        _remember(self._looks, taken.pixels, look)
-        return look
+def _fingerprint(picture: Image.Image) -> Fingerprint:
+    """The fingerprint of a decoded picture, of which no second copy is made: it may fill hundreds of megabytes."""
+    width, height = picture.size
+    shape = height, width, len(picture.getbands())
+    pixels = strips_digest(shape, (np.asarray(strip) for strip in _strips(picture)))
+    return Fingerprint(pixels, width / height, _look(picture))
 
 
-def _remember(memory: OrderedDict[bytes, Value], key: bytes, value: Value) -> None:
-    memory[key] = value
-    if len(memory) > _MOST_REMEMBERED:
-        memory.popitem(last=False)
+def _look(picture: Image.Image) -> PerceptualKey:
+    if min(picture.size) < SIDE:
+        return perceptual_key(np.asarray(flatten(picture)))
+    # Narrowed strip by strip, which is the first half of reducing the whole, to the last bit.
+    narrow = [flatten(strip).resize((SIDE, strip.height), Image.Resampling.BOX) for strip in _strips(picture)]
+    return perceptual_key(np.concatenate([np.asarray(strip) for strip in narrow]))
+
+
+def _strips(picture: Image.Image) -> Iterator[Image.Image]:
+    """Whole rows of a picture, from the top."""
+    width, height = picture.size
+    rows = max(1, _STRIP_PIXELS // width)
+    if rows >= height:
+        yield picture
+        return
+    for top in range(0, height, rows):
+        yield picture.crop((0, top, width, min(top + rows, height)))

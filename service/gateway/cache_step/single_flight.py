@@ -9,13 +9,15 @@ from typing import Generic, TypeVar
 
 from service.core.errors import GatewayError
 
+Asked = TypeVar("Asked")
 Outcome = TypeVar("Outcome")
 
 
-class Flight(Generic[Outcome]):
-    """Work that others may be waiting for."""
+class Flight(Generic[Asked, Outcome]):
+    """Work that others may be waiting for. ``asked`` is what the one who does it asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
         loop = asyncio.get_running_loop()
         self._landed: asyncio.Future[Outcome | GatewayError | None] = loop.create_future()
         self._over: asyncio.Future[None] = loop.create_future()
@@ -40,21 +42,21 @@ class Flight(Generic[Outcome]):
         self._over.set_result(None)
 
 
-class SingleFlight(Generic[Outcome]):
+class SingleFlight(Generic[Asked, Outcome]):
     """Flights by key. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._flights: dict[bytes, Flight[Outcome]] = {}
+        self._flights: dict[bytes, Flight[Asked, Outcome]] = {}
 
-    def under_way(self, key: bytes) -> Flight[Outcome] | None:
+    def under_way(self, key: bytes) -> Flight[Asked, Outcome] | None:
         """The flight that others have begun, if one is under way."""
         return self._flights.get(key)
 
     @contextlib.asynccontextmanager
-    async def begun(self, key: bytes) -> AsyncIterator[Flight[Outcome]]:
+    async def begun(self, key: bytes, asked: Asked) -> AsyncIterator[Flight[Asked, Outcome]]:
         """A flight of one's own, under way until the block is left; then those who still wait are told nothing."""
         assert key not in self._flights, "whoever finds one under way waits for it"
-        flight = self._flights[key] = Flight()
+        flight = self._flights[key] = Flight(asked)
         try:
             yield flight
         finally:

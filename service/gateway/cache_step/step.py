@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from service.cache.cache import Hit, HitType, Lookup, Query, ResultCache
+from service.cache.digests import bucket_digest, direct_digest
 from service.cache.entries import CachedResult, Entry, new_id
-from service.cache.keys import bucket_digest, direct_digest
 from service.concurrency.tasks import Background
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.single_flight import Flight, SingleFlight
-from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, parameters_of, scope_of
+from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, parameters_of, scope_of, terms_of
 from service.gateway.outcome import CacheReport
-from service.gateway.record import Record
+from service.gateway.record import NOT_STORED, Record
 from service.governance.callers import Caller
 
 # About the one who asked, or the moment, rather than about what was asked for.
@@ -34,10 +34,14 @@ _OWN_FAILURES: Final = frozenset(
 
 
 class Turn:
-    """One request's turn at the cache. ``hit`` is served if there is one; else the work is done, and told of here."""
+    """One request's turn at the cache. ``hit`` is served if there is one; else the work is done, and told of here.
 
-    def __init__(self, report: CacheReport, hit: Hit | None = None) -> None:
+    ``warnings`` are about what the request says of the cache.
+    """
+
+    def __init__(self, report: CacheReport, warnings: tuple[str, ...], hit: Hit | None = None) -> None:
         self.report = report
+        self.warnings = warnings
         self.hit = hit
 
     def made(self, record: Record) -> None:
@@ -55,6 +59,7 @@ class _Place:
     namespace: str
     ttl_s: float
     query: Query = field(repr=False)
+    warnings: tuple[str, ...]
 
 
 class Caching:
@@ -75,7 +80,7 @@ class Caching:
         self._fingerprints = fingerprints
         self._settings = settings
         self._now = now
-        self._flights: SingleFlight[Hit] = SingleFlight()
+        self._flights: SingleFlight[Query, Hit] = SingleFlight()
         self._keeping = Background("keeping of a result in the cache")
 
     @contextlib.asynccontextmanager
@@ -109,28 +114,26 @@ class Caching:
         hit = await self._from_others(place.query)
         if hit is None:
             async with contextlib.AsyncExitStack() as stack:
-                flight = await stack.enter_async_context(self._flights.begun(place.query.direct))
+                flight = await stack.enter_async_context(self._flights.begun(place.query.direct, place.query))
                 hit = await self._cache.look_up(place.query)
                 if hit is None:
-                    # Now, so that the decoded pixels are not held while a provider is at work.
-                    await place.query.look()
-                    yield _Work(report, flight, lambda result: self._keep(place, result, stack))
+                    yield _Work(report, place.warnings, flight, lambda result: self._keep(place, result, stack))
                     return
                 flight.land(hit)
         served = replace(
             report, hit=True, id=hit.id, hit_type=hit.hit_type.value, similarity=hit.similarity, used=hit.result.target
         )
-        yield Turn(served, hit)
+        yield Turn(served, place.warnings, hit)
 
     async def delete(self, entry_id: str, caller: Caller) -> bool:
         """Removes one of the caller's entries; whether there was such a one. StorageError: the store is away."""
         scope = scope_of(caller, self._settings)
-        return scope is not None and await self._cache.delete(entry_id, scope)
+        return scope is not None and await self._cache.delete(entry_id, scope.name)
 
     async def delete_namespace(self, namespace: str, caller: Caller) -> int:
         """Removes one of the caller's namespaces; how many entries that were. StorageError: the store is away."""
         scope = scope_of(caller, self._settings)
-        return 0 if scope is None else await self._cache.delete_namespace(scope, namespace)
+        return 0 if scope is None else await self._cache.delete_namespace(scope.name, namespace)
 
     async def settled(self) -> None:
         """Waits until everything that was made has been kept."""
@@ -151,21 +154,30 @@ class Caching:
         settings = self._settings
         fingerprint = await self._fingerprints.of(data)
         parameters = parameters_of(request, route, targets, settings.default_prompt)
-        bucket = bucket_digest(scope, wishes.namespace, parameters)
+        bucket = bucket_digest(scope.name, wishes.namespace, parameters)
+        lookup, threshold, warnings = terms_of(wishes, scope, settings)
         query = Query(
             bucket,
             direct_digest(bucket, fingerprint.pixels),
-            wishes.lookup,
-            settings.threshold if wishes.threshold is None else wishes.threshold,
+            lookup,
+            threshold,
             fingerprint.aspect,
             fingerprint.look,
         )
         ttl_s = settings.ttl_s if wishes.ttl_s is None else min(wishes.ttl_s, settings.ttl_s)
-        return _Place(scope, wishes.namespace, ttl_s, query)
+        return _Place(scope.name, wishes.namespace, ttl_s, query, warnings)
 
     async def _from_others(self, query: Query) -> Hit | None:
         """What an identical request gets that is under way; None once there is none left to wait for."""
+        looked = False
         while (flight := self._flights.under_way(query.direct)) is not None:
+            if not looked and not _looked_for(flight.asked, query):
+                # The one who is at work was choosier, and may be at work only because of that.
+                looked = True
+                hit = await self._cache.look_up(query)
+                if hit is not None:
+                    return hit
+                continue
             landed = await flight.landed()
             if isinstance(landed, GatewayError):
                 # This request asked nothing of a provider.
@@ -184,7 +196,6 @@ class Caching:
         async def work() -> None:
             async with flying:
                 query = place.query
-                look = await query.look()
                 await self._cache.keep(
                     Entry(
                         entry_id,
@@ -192,7 +203,7 @@ class Caching:
                         place.namespace,
                         query.bucket,
                         query.direct,
-                        look,
+                        query.look,
                         query.aspect,
                         result,
                         expires,
@@ -206,8 +217,14 @@ class Caching:
 class _Work(Turn):
     """The turn of the one who does the work."""
 
-    def __init__(self, report: CacheReport, flight: Flight[Hit], keep: Callable[[CachedResult], Hit]) -> None:
-        super().__init__(report)
+    def __init__(
+        self,
+        report: CacheReport,
+        warnings: tuple[str, ...],
+        flight: Flight[Query, Hit],
+        keep: Callable[[CachedResult], Hit],
+    ) -> None:
+        super().__init__(report, warnings)
         self._flight = flight
         self._keep = keep
 
@@ -220,16 +237,26 @@ class _Work(Turn):
                 record.deployment,
                 record.quality,
                 record.background,
-                # What there is to say of the way this request was written is not about the result.
-                tuple(warning for warning in record.warnings if warning not in record.request.warnings),
+                # Warnings about this request and this answer are not about the result.
+                tuple(each for each in record.warnings if each not in self._own_warnings(record)),
             )
         )
         self.report = replace(self.report, id=made.id)
         self._flight.land(made)
 
+    def _own_warnings(self, record: Record) -> tuple[str, ...]:
+        return (*record.request.warnings, *self.warnings, NOT_STORED)
+
     def failed(self, error: GatewayError, record: Record) -> None:
         if not record.images and error.kind not in _OWN_FAILURES:
             self._flight.land(error)
+
+
+def _looked_for(asked: Query, query: Query) -> bool:
+    """Whether ``asked`` has looked for everything that would be a hit for ``query``."""
+    if query.lookup & ~asked.lookup:
+        return False
+    return Lookup.SEMANTIC not in query.lookup or asked.threshold <= query.threshold
 
 
 def _is_welcome(hit: Hit, query: Query) -> bool:

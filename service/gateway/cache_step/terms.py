@@ -50,6 +50,8 @@ class CacheSettings:
         default_prompt: Stands in for a missing prompt, so it decides what a result looks like.
         share_without_key: Whether callers without a virtual key share with all others who share; otherwise each
             token is by itself, and so are those who need no credential.
+        similar_when_shared: Whether similar pictures count as the same in a scope that several callers share. Such a
+            caller may get what was made for a picture that it never had.
         direct_keys: Whether it serves callers who bring a provider's own key, each by themselves.
     """
 
@@ -58,27 +60,56 @@ class CacheSettings:
     default_prompt: str
     share_without_key: bool = False
     direct_keys: bool = False
+    similar_when_shared: bool = False
 
 
-def scope_of(caller: Caller, settings: CacheSettings) -> str | None:
-    """Whose entries a caller reads and writes; None: nobody's."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The entries that a caller reads and writes; ``shared``: other callers do so, too."""
+
+    name: str
+    shared: bool = False
+
+
+def scope_of(caller: Caller, settings: CacheSettings) -> Scope | None:
+    """The scope of a caller; None: the cache is not for this caller."""
     match caller.kind:
         case CallerKind.VIRTUAL_KEY:
             assert caller.key is not None, "that is what its kind says"
             if caller.key.cache_scope is CacheScope.SHARED:
-                return _SHARED
+                return Scope(_SHARED, shared=True)
             if caller.key.cache_scope is CacheScope.TEAM and caller.key.team:
-                return f"team:{caller.key.team}"
+                return Scope(f"team:{caller.key.team}", shared=True)
             # Not by its name: the holder of another key of that name is somebody else.
-            return f"key:{caller.key.digest.hex()}"
+            return Scope(f"key:{caller.key.digest.hex()}")
         case CallerKind.DIRECT:
             if not settings.direct_keys:
                 return None
-            return f"direct:{hashlib.sha256(caller.direct_key.encode('utf-8', 'surrogatepass')).hexdigest()}"
+            return Scope(f"direct:{hashlib.sha256(caller.direct_key.encode('utf-8', 'surrogatepass')).hexdigest()}")
         case CallerKind.TOKEN:
-            return _SHARED if settings.share_without_key else f"token:{caller.name}"
+            return Scope(_SHARED, shared=True) if settings.share_without_key else Scope(f"token:{caller.name}")
         case CallerKind.ANYBODY:
-            return _SHARED if settings.share_without_key else "anybody"
+            return Scope(_SHARED, shared=True) if settings.share_without_key else Scope("anybody")
+
+
+def terms_of(
+    directives: CacheDirectives, scope: Scope, settings: CacheSettings
+) -> tuple[Lookup, float, tuple[str, ...]]:
+    """The ways in which a result is looked up, the least similarity, and warnings about what was not done as asked.
+
+    A request may be choosier than the operator, never less so.
+    """
+    lookup, warnings = directives.lookup, []
+    if scope.shared and not settings.similar_when_shared and Lookup.SEMANTIC in lookup:
+        if lookup is Lookup.SEMANTIC:
+            warnings.append("This cache is shared with others: only the very same picture is looked up in it.")
+        lookup = Lookup.DIRECT
+    threshold = directives.threshold
+    if threshold is not None and threshold < settings.threshold:
+        warnings.append(
+            f"The cache's threshold can be raised only: {settings.threshold:g} counts, not the {threshold:g} asked for."
+        )
+    return lookup, max(settings.threshold, threshold or 0.0), tuple(warnings)
 
 
 # Fields of a request that change no picture, or are in the key by another name: the source by its pixels, the model and

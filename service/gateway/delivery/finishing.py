@@ -22,12 +22,13 @@ class Finisher:
         self._limits = limits
 
     def bound_to(
-        self, request: VariationRequest, base_url: str, encoded: dict[int, CachedImage] | None = None
+        self, request: VariationRequest, base_url: str, holder: str = "", encoded: dict[int, CachedImage] | None = None
     ) -> Finish:
         """The finishing step of one request.
 
         Args:
             base_url: Where the caller reached us, for links.
+            holder: The caller, as the store of results tells callers apart.
             encoded: Where to leave the finished images by their index, for the cache.
         """
 
@@ -43,16 +44,29 @@ class Finisher:
             cached = CachedImage(image, produced.revised_prompt)
             if encoded is not None:
                 encoded[index] = cached
-            return await self.delivered(index, cached, request, base_url)
+            return await self.delivered(index, cached, request, base_url, holder)
 
         return finished
 
     async def delivered(
-        self, index: int, cached: CachedImage, request: VariationRequest, base_url: str
+        self,
+        index: int,
+        cached: CachedImage,
+        request: VariationRequest,
+        base_url: str,
+        holder: str = "",
+        repeated: str = "",
     ) -> FinishedImage:
-        """An image as this caller gets it: inline, or as a link made for this answer."""
+        """An image as this caller gets it: inline, or as a link made for this answer. Inline as well where it was to be
+        a link and cannot be stored: it has been paid for.
+
+        Args:
+            repeated: Stands for an image that was delivered before: its file is linked to once more.
+        """
         image, revised_prompt = cached.image, cached.revised_prompt
-        if request.response_format is ResponseFormat.B64_JSON:
+        url = None
+        if request.response_format is ResponseFormat.URL:
+            url = await self._links.publish(image, base_url, holder=holder, repeated=repeated)
+        if url is None:
             return FinishedImage(index, image.size, image.format, data=image.data, revised_prompt=revised_prompt)
-        url = await self._links.publish(image, base_url)
         return FinishedImage(index, image.size, image.format, url=url, revised_prompt=revised_prompt)

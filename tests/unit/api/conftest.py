@@ -28,6 +28,8 @@ from service.api.variations import Variations
 from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
 from service.governance.callers import Caller, CallerKind
+from service.governance.gate import Gate
+from service.governance.load import LoadLimiter, LoadLimits
 from service.governance.rates import Standing
 
 SERVICES = (
@@ -40,8 +42,11 @@ SERVICES = (
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
 
 
-class _Gate:
+class _Gate(Gate):
     """Takes every credential for a provider's own key."""
+
+    def __init__(self) -> None:
+        pass
 
     async def identify(self, credential: str) -> Caller:
         return Caller(CallerKind.DIRECT, direct_key=credential)
@@ -56,12 +61,12 @@ def serving(tmp_path: Path) -> Serving:
 
     @contextlib.asynccontextmanager
     async def serve(
-        names: Directory, *, longest_s: float = 30.0, allow_direct_keys: bool = False, most_at_a_time: int | None = None
+        names: Directory, *, longest_s: float = 30.0, allow_direct_keys: bool = False, most_at_a_time: int = 100
     ) -> AsyncIterator[grpc.aio.Channel]:
         pool = ImagingPool(2)
         calls = Calls(CallSettings(longest_s, BASE_URL), _Gate() if allow_direct_keys else None)
         gateway = make_gateway(names, pool, tmp_path / "results")
-        variations = Variations(gateway, calls, pool, most_at_a_time=most_at_a_time)
+        variations = Variations(gateway, calls, pool, LoadLimiter(LoadLimits(most_at_a_time, 10**9, waiting=0)))
         server = grpc.aio.server()
         servicers = (
             ImageVariationServicer(variations),

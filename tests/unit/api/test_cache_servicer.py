@@ -16,8 +16,8 @@ from service.api.cache_servicer import CacheServicer
 from service.api.calls import Calls, CallSettings
 from service.api.unread import add_servicer
 from service.cache.cache import ResultCache
+from service.cache.cache_store import Bounds
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import Bounds
 from service.concurrency.pools import ImagingPool
 from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.step import Caching

@@ -224,7 +224,9 @@ class TestEvents:
 
 class TestModels:
     def test_are_listed_with_their_capabilities_and_then_the_aliases(self) -> None:
-        profile = Profile(max_n=4, sizes=(Size(512, 512),), price=Price(per_image=0.02, per_megapixel=0.01))
+        profile = Profile(
+            max_n=4, sizes=(Size(512, 512),), price=Price(per_image=0.02, per_megapixel=0.01), notes="Paints in oil."
+        )
         names = directory(
             provider("a", FakeBackend(), profile),
             aliases={"fast": Alias((WeightedTarget(Target("a", "m")),))},
@@ -233,6 +235,7 @@ class TestModels:
         assert (model.id, model.owned_by, list(model.warnings)) == ("a/m", "a", ["It will be gone."])
         assert (model.capabilities.max_n, list(model.capabilities.sizes)) == (4, ["512x512"])
         assert model.capabilities.price_per_image_usd == pytest.approx(0.03)
+        assert model.notes == "Paints in oil."
         assert (alias.id, alias.owned_by, list(alias.targets)) == ("fast", "alias", ["a/m"])
 
     def test_come_in_pages(self) -> None:

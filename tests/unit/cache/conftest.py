@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from redis_server import RedisServer, own_redis_server, redis_process, redis_server  # noqa: F401
 
+from service.cache.cache_store import Bounds, CacheStore
+from service.cache.digests import bucket_digest, direct_digest, pixel_digest
 from service.cache.entries import CachedImage, CachedResult, Entry, new_id
-from service.cache.keys import bucket_digest, direct_digest, pixel_digest
 from service.cache.redis_cache import RedisCache
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import Bounds, CacheStore
 from service.core.values import EncodedImage, ImageFormat, Size, Target
 from service.imaging.perceptual_key import PerceptualKey
 
@@ -80,5 +80,5 @@ def make_entry() -> MakeEntry:
 def random_look(seed: int) -> PerceptualKey:
     """A look that is like no other seed's."""
     random = np.random.default_rng(seed)
-    colours = random.uniform((10, -60, -60), (90, 60, 60)) + random.normal(0, 5, (64, 3))
+    colours = random.uniform((10, -60, -60), (90, 60, 60)) + random.normal(0, 12, (64, 3))
     return PerceptualKey(random.bytes(32), colours.astype(np.float32))

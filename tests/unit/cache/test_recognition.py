@@ -15,9 +15,9 @@ import skimage
 from PIL import Image, ImageOps
 
 from service.cache.cache import HitType, Lookup, Query, ResultCache
+from service.cache.cache_store import CacheStore
+from service.cache.digests import direct_digest, pixel_digest
 from service.cache.entries import Entry
-from service.cache.keys import direct_digest, pixel_digest
-from service.cache.store import CacheStore
 from service.imaging.perceptual_key import perceptual_key
 
 OpenStore = Callable[..., Coroutine[Any, Any, CacheStore]]
@@ -90,11 +90,8 @@ OTHER = {
 def query(image: Image.Image, like: Entry) -> Query:
     pixels = np.asarray(image)
 
-    async def look() -> Any:
-        return perceptual_key(pixels)
-
     direct = direct_digest(like.bucket, pixel_digest(pixels))
-    return Query(like.bucket, direct, Lookup.BOTH, 0.765, image.width / image.height, look)
+    return Query(like.bucket, direct, Lookup.BOTH, 0.765, image.width / image.height, perceptual_key(pixels))
 
 
 @pytest.fixture

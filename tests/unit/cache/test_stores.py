@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine
@@ -12,15 +14,17 @@ import numpy as np
 import pytest
 from redis_server import RedisServer
 
+from service.cache.cache_store import START, Bounds, CacheStore
 from service.cache.entries import Entry
 from service.cache.redis_cache import RedisCache
 from service.cache.sketches import SKETCH, sketch
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import START, Bounds, CacheStore, Position
 from service.storage.errors import StorageError
 
 OpenStore = Callable[..., Coroutine[Any, Any, CacheStore]]
 MakeEntry = Callable[..., Entry]
+
+ROOMY = Bounds(max_bytes=10**9, max_entries=10**9)
 
 
 def ids_of(sketches: bytes) -> list[str]:
@@ -247,7 +251,9 @@ class TestFailing:
             await store.find(entry.direct, 1.0)
         assert time.monotonic() - begun < 10
         own_redis_server.thaw()
-        assert await store.find(entry.direct, 1.0) is not None
+        async with asyncio.timeout(10):
+            while not await found(store, entry):  # noqa: ASYNC110 - a server's return is no event here
+                await asyncio.sleep(0.01)
         await store.aclose()
 
     async def test_no_address_is_told(self) -> None:
@@ -257,16 +263,29 @@ class TestFailing:
         assert "hunter2" not in str(caught.value)
         await store.aclose()
 
-    async def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "cache").write_bytes(b"something else" * 100)
+    async def test_a_directory_that_cannot_be_made_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
         with pytest.raises(StorageError, match="cannot be opened"):
-            await SqliteCache.open(tmp_path / "cache", Bounds(1, 1))
+            await SqliteCache.open(tmp_path / "file" / "cache", Bounds(1, 1))
 
     async def test_a_closed_store_fails_like_one_that_is_away(self, tmp_path: Path) -> None:
         store = await SqliteCache.open(tmp_path / "cache", Bounds(1, 1))
         await store.aclose()
         with pytest.raises(StorageError):
             await store.count()
+
+
+def set_aside(file: Path) -> list[Path]:
+    """The files that were set aside in favour of this one."""
+    return list(file.parent.glob(f"{file.name}.damaged-*[0-9]"))
+
+
+async def found(store: CacheStore, entry: Entry) -> bool:
+    """Whether the store answers and has the entry."""
+    try:
+        return await store.find(entry.direct, 1.0) is not None
+    except StorageError:
+        return False
 
 
 class TestSqliteFile:
@@ -283,17 +302,83 @@ class TestSqliteFile:
         await store.aclose()
         assert file.stat().st_size < 1_000_000
 
-    async def test_one_of_another_version_is_emptied(self, tmp_path: Path, make_entry: MakeEntry) -> None:
-        file = tmp_path / "cache"
-        store = await SqliteCache.open(file, Bounds(10**9, 100))
+    async def test_one_of_another_version_is_left_to_it(
+        self, tmp_path: Path, make_entry: MakeEntry, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file = tmp_path / "cache.sqlite3"
+        store = await SqliteCache.open(file, ROOMY)
         await store.put(make_entry(), 0.0)
         await store.aclose()
         with sqlite3.connect(file) as connection:
             connection.execute("PRAGMA user_version = 999")
         connection.close()
 
-        store = await SqliteCache.open(file, Bounds(10**9, 100))
-        assert await store.count() == 0
-        assert (await store.additions(START)).until == Position()
+        ours = await SqliteCache.open(file, ROOMY)
+        assert await ours.count() == 0
+        assert await ours.put(make_entry(), 0.0)
+        await ours.aclose()
+
+        assert (tmp_path / "cache.v2.sqlite3").exists()
+        assert "another version" in caplog.text
+        with sqlite3.connect(file) as connection:
+            assert connection.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+        connection.close()
+
+    async def test_one_that_is_no_database_is_set_aside(
+        self, tmp_path: Path, make_entry: MakeEntry, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file = tmp_path / "cache"
+        file.write_bytes(b"something else" * 100)
+        store = await SqliteCache.open(file, ROOMY)
         assert await store.put(make_entry(), 0.0)
+        assert await store.count() == 1
         await store.aclose()
+        (aside,) = set_aside(file)
+        assert aside.read_bytes() == b"something else" * 100
+        assert "set aside" in caplog.text
+
+    async def test_damage_that_shows_later_costs_what_was_kept_and_no_more(
+        self, tmp_path: Path, make_entry: MakeEntry
+    ) -> None:
+        file = tmp_path / "cache"
+        entry = make_entry(images=(bytes(200_000),))
+        store = await SqliteCache.open(file, ROOMY)
+        await store.put(entry, 0.0)
+        known = (await store.additions(START)).until
+        await store.aclose()
+        with file.open("r+b") as damaged:
+            # All but the first page, which says that it is a database and which tables it has.
+            damaged.seek(4096)
+            damaged.write(b"\xff" * (file.stat().st_size - 4096))
+
+        store = await SqliteCache.open(file, ROOMY)
+        with pytest.raises(StorageError):
+            await store.find(entry.direct, 1.0)
+        assert await store.find(entry.direct, 1.0) is None
+        await store.put(entry, 2.0)
+        added = await store.additions(known)
+        assert added.anew
+        assert ids_of(added.sketches) == [entry.id]
+        await store.aclose()
+
+    async def test_two_that_share_a_damaged_file_go_on_sharing(self, tmp_path: Path, make_entry: MakeEntry) -> None:
+        file = tmp_path / "cache"
+        entry = make_entry()
+        stores = [await SqliteCache.open(file, ROOMY) for _ in range(2)]
+        await stores[0].put(entry, 0.0)
+        await stores[0].sweep(1.0)
+        with sqlite3.connect(file) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        with file.open("r+b") as damaged:
+            damaged.seek(4096)
+            damaged.write(b"\xff" * (file.stat().st_size - 4096))
+        for store in stores:
+            # What it has in memory may be intact; what is not is found out sooner or later.
+            for _ in range(20):
+                with contextlib.suppress(StorageError):
+                    await store.sweep(2.0)
+        await stores[0].put(entry, 3.0)
+        assert await stores[1].find(entry.direct, 4.0) is not None
+        for store in stores:
+            await store.aclose()

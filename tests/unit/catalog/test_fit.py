@@ -180,7 +180,6 @@ def test_what_the_model_has_is_passed_on() -> None:
     assert fitted(request, profile) == FittedRequest(
         parts=(Part(0, 2, 0), Part(2, 1, 2)),
         size=Size(512, 512),
-        final_size=Size(512, 512),
         prompt="Warmer.",
         strength=0.0,
         quality="high",

@@ -10,8 +10,8 @@ import pytest
 from fake_backends import LIMITS, FakeBackend
 
 from service.catalog import catalog
-from service.catalog.profile import Profile
-from service.composition.directory import RETIRED_NAMES, make_directory, sunset_warnings
+from service.catalog.profile import Price, Profile
+from service.composition.directory import RETIRED_NAMES, make_directory, model_warnings, sunset_warnings
 from service.composition.transport import Transport, opened_transport
 from service.concurrency.pools import WorkerPool
 from service.config import Config, load
@@ -167,6 +167,61 @@ async def test_a_server_of_the_operators_own_may_need_no_key(wired: Wired) -> No
     assert [usable(names.providers[name]) for name in ("openai", "fal")] == [True, False]
 
 
+class TestAServerThatSpeaksAVendorsFormat:
+    async def test_has_none_of_the_vendors_models_prices_and_ends(self, wired: Wired) -> None:
+        names = wired(
+            """
+            providers:
+              mine:
+                type: openai
+                base_url: http://127.0.0.1:9000/v1
+                models: {gpt-image-2: {max_n: 4}, priced: {price: {per_image: 0.02}}}
+            """
+        )
+        mine = names.providers["mine"]
+        assert list(mine.profiles) == ["gpt-image-2", "priced"]
+        assert mine.profiles["gpt-image-2"].price is None
+        assert mine.profiles["gpt-image-2"].max_n == 4
+        assert mine.profiles["priced"].price == Price(per_image=0.02)
+        assert not sunset_warnings(names, date(2030, 1, 1))
+        assert refusal(names, "mine/gpt-image-1").kind is ErrorKind.NOT_FOUND
+
+    async def test_takes_any_name_as_long_as_none_is_given_and_knows_no_price(self, wired: Wired) -> None:
+        names = wired("providers: {openai: {base_url: 'http://127.0.0.1:9000/v1'}}")
+        assert not names.providers["openai"].profiles
+        assert names.profile(Target("openai", "gpt-image-2")).price is None
+
+    async def test_is_the_vendor_where_the_operator_says_so_or_the_address_is_the_vendors(self, wired: Wired) -> None:
+        for said in ("base_url: 'http://127.0.0.1:9/v1', inherit_catalog: true", "base_url: 'https://eu.api.openai.com'"):
+            names = wired(f"providers: {{openai: {{{said}, keys: [k]}}}}")
+            assert names.providers["openai"].profiles == catalog.load()["openai"].models
+
+    async def test_that_its_users_run_is_at_an_address_of_theirs(self, wired: Wired) -> None:
+        names = wired("providers: {gpu: {type: vllm-omni, base_url: 'http://gpu.test:8000/v1'}}")
+        assert names.providers["gpu"].profiles == catalog.load()["vllm-omni"].models
+        names = wired(
+            """
+            providers:
+              proxy: {type: vllm-omni, base_url: 'http://proxy.test/v1', models: {flux: {free: false}}}
+            """
+        )
+        proxy = names.providers["proxy"]
+        assert list(proxy.profiles) == ["flux"]
+        assert proxy.profiles["flux"].price is None
+
+    async def test_can_be_told_of_in_a_file_of_facts(self, wired: Wired, tmp_path: Path) -> None:
+        facts = tmp_path / "facts.yaml"
+        facts.write_text("openai: {models: {gpt-image-9: {price: {per_image: 9}}}}")
+        names = wired(f"catalog: {facts}", OPENAI_API_KEY="sk-1")
+        assert names.providers["openai"].profiles["gpt-image-9"].price == Price(per_image=9)
+
+
+async def test_a_fixed_version_has_the_facts_of_its_model(wired: Wired) -> None:
+    names = wired(REPLICATE_API_TOKEN="r8-1")
+    fixed = names.profile(Target("replicate", "black-forest-labs/flux-redux-dev:73001d65"))
+    assert fixed == names.profile(Target("replicate", "black-forest-labs/flux-redux-dev"))
+
+
 class TestDirectKeys:
     async def test_open_the_whole_catalog_to_those_who_bring_one(self, wired: Wired) -> None:
         names = wired("allow_direct_keys: true")
@@ -204,6 +259,17 @@ def test_models_are_warned_of_before_and_after_their_end() -> None:
         Target("a", "gone"): ("a no longer serves gone since 2026-11-22.",),
         Target("a", "going"): ("a will stop serving going on 2026-12-31.",),
     }
+
+
+def test_parts_that_the_engine_lacks_are_said_of_its_models() -> None:
+    local = Provider("local", FakeBackend(), {"vary": Profile(), "restyle": Profile()})
+    names = Directory([local, Provider("a", FakeBackend(), {"m": Profile()})], {}, "a/m", {}, lambda: 0.5)
+    missing = "numba is not installed: variations take two to three times as long."
+    assert model_warnings(names, date(2026, 11, 23), (missing,)) == {
+        Target("local", "vary"): (missing,),
+        Target("local", "restyle"): (missing,),
+    }
+    assert model_warnings(names, date(2026, 11, 23)) == {}
 
 
 async def test_secrets_stay_out_of_reprs(wired: Wired) -> None:

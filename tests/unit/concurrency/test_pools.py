@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.concurrency.pools import ImagingPool, WorkerPool
+from service.concurrency.pools import ImagingPool, OverloadedError, WorkerPool
+from service.concurrency.tasks import started
 from service.core.current import RequestIdentity, current_request
 
 
@@ -34,3 +35,93 @@ async def test_each_piece_of_work_knows_its_own_request(pool: ImagingPool | Work
     answers = await asyncio.gather(*(serve(number) for number in range(20)))
     assert answers == [(f"request-{number}", False) for number in range(20)]
     assert await pool.run(seen) == ("", False)
+
+
+class TestOrder:
+    """One thread, held until everything waits: then the order shows."""
+
+    async def done(self, pool: WorkerPool, due: list[float]) -> list[float]:
+        release, order = threading.Event(), []
+        first = started(pool.run(release.wait, deadline=0.0))
+        await asyncio.sleep(0.05)
+        waiting = [started(pool.run(lambda at=at: order.append(at), deadline=at)) for at in due]
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(first, *waiting)
+        return order
+
+    async def test_the_engine_does_first_what_is_due_first(self) -> None:
+        pool = WorkerPool(1)
+        assert await self.done(pool, [30.0, 10.0, 20.0, 10.0]) == [10.0, 10.0, 20.0, 30.0]
+        pool.close()
+
+    async def test_small_pictures_overtake_large_ones(self) -> None:
+        pool, release, order = ImagingPool(1), threading.Event(), []
+        first = started(pool.run(release.wait))
+        await asyncio.sleep(0.05)
+        large = started(pool.run(lambda: order.append("large"), decoded_bytes=2_000_000_000))
+        await asyncio.sleep(0)
+        small = started(pool.run(lambda: order.append("small"), decoded_bytes=1_000_000))
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(first, large, small)
+        assert order == ["small", "large"]
+        pool.close()
+
+    async def test_what_cannot_be_done_in_time_is_refused_before_it_begins(self) -> None:
+        pool, release = WorkerPool(2), threading.Event()
+        now = asyncio.get_running_loop().time()
+        held = [started(pool.run(release.wait, deadline=0.0)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        waiting = [started(pool.run(lambda: None, deadline=now + 60, cost_s=10.0)) for _ in range(4)]
+        await asyncio.sleep(0)
+        pool.refuse_if_late(now + 60, cost_s=10.0)
+        with pytest.raises(OverloadedError) as refused:
+            pool.refuse_if_late(now + 60, cost_s=100.0)
+        assert refused.value.retry_after_s == pytest.approx(10.0, abs=1.0)
+        # Work that is due later does not count.
+        pool.refuse_if_late(now + 30, cost_s=50.0)
+        release.set()
+        await asyncio.gather(*held, *waiting)
+        pool.close()
+
+
+async def test_work_that_nobody_waits_for_any_more_is_not_done(pool: ImagingPool | WorkerPool) -> None:
+    release, done = threading.Event(), []
+    held = [started(pool.run(release.wait)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    given_up = started(pool.run(lambda: done.append("given up")))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    release.set()
+    await asyncio.gather(*held)
+    await pool.run(lambda: done.append("wanted"))
+    assert done == ["wanted"]
+
+
+async def test_a_failure_is_the_caller_s(pool: ImagingPool | WorkerPool) -> None:
+    def fail() -> None:
+        raise ValueError("not a picture")
+
+    with pytest.raises(ValueError, match="not a picture"):
+        await pool.run(fail)
+    assert await pool.run(lambda: 1) == 1
+
+
+async def test_closing_ends_those_who_wait() -> None:
+    pool, release = ImagingPool(1), threading.Event()
+    held = started(pool.run(release.wait))
+    await asyncio.sleep(0.05)
+    waiting = started(pool.run(lambda: None))
+    await asyncio.sleep(0)
+    pool.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    release.set()
+    await held
+
+
+async def test_every_thread_is_used(pool: ImagingPool | WorkerPool) -> None:
+    await pool.run(lambda: None)
+    together = threading.Barrier(2, timeout=10)
+    await asyncio.gather(pool.run(together.wait), pool.run(together.wait))

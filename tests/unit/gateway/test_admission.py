@@ -24,21 +24,27 @@ from fake_backends import (
     request_context,
 )
 
+from service.cache.cache import ResultCache
+from service.cache.cache_store import Bounds
+from service.cache.sqlite_cache import SqliteCache
 from service.catalog.profile import Price, Profile
 from service.concurrency.pools import ImagingPool
 from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ResponseFormat, Size, Target, VariationRequest
 from service.gateway.admission import Admission
+from service.gateway.cache_step.fingerprints import Fingerprints
+from service.gateway.cache_step.step import Caching
+from service.gateway.cache_step.terms import CacheSettings
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Alias, Provider
-from service.gateway.events import Event, LimitStanding
+from service.gateway.events import Event, LimitStanding, RequestEnded
 from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.target_runner import TargetRunner
 from service.governance.budgets import Account, Budget
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.governor import Governor, OnStoreFailure
-from service.governance.keys import VirtualKey, digest
+from service.governance.keys import CacheScope, VirtualKey, digest
 from service.governance.rates import Counts, Rate
 from service.governance.sqlite_store import SqliteStore
 from service.governance.windows import Span, Window
@@ -86,7 +92,7 @@ async def governor(store: SqliteStore) -> AsyncIterator[Governor]:
 
 @pytest.fixture
 def gateway_of(pool: ImagingPool, governor: Governor, tmp_path: Path) -> Callable[..., Gateway]:
-    def make(*providers: Provider, **names: Any) -> Gateway:
+    def make(*providers: Provider, caching: Caching | None = None, **names: Any) -> Gateway:
         known = directory(*providers, **names)
         return Gateway(
             known,
@@ -96,9 +102,20 @@ def gateway_of(pool: ImagingPool, governor: Governor, tmp_path: Path) -> Callabl
             fetch=nothing_to_fetch,
             policy=RoutePolicy(),
             admission=Admission(known, governor),
+            caching=caching,
         )
 
     return make
+
+
+@pytest.fixture
+async def caching(pool: ImagingPool, tmp_path: Path) -> AsyncIterator[Caching]:
+    cache = ResultCache(await SqliteCache.open(tmp_path / "cache.sqlite3", Bounds(10**8, 1000)))
+    settings = CacheSettings(threshold=0.765, ttl_s=3600.0, default_prompt="Keep the subject.")
+    caching = Caching(cache, Fingerprints(pool, LIMITS), settings)
+    yield caching
+    await caching.settled()
+    await cache.aclose()
 
 
 async def refusal(gateway: Gateway, asked: VariationRequest, around: RequestContext) -> GatewayError:
@@ -276,6 +293,63 @@ class TestMoney:
         assert await spent(store) == 2 * (200 - len(refused)) * _CENT <= 200 * _CENT
 
 
+class TestCached:
+    """A result that costs nothing needs no room in a budget, and counts as a request all the same."""
+
+    async def test_a_hit_is_served_when_the_budget_has_no_room_for_another_call(
+        self, gateway_of: Callable[..., Gateway], caching: Caching, store: SqliteStore
+    ) -> None:
+        backend = FakeBackend(makes(png(), cost_usd=0.04))
+        gateway = gateway_of(provider("a", backend, PRICED), caching=caching)
+        caller = holder(budgets=(Budget(0.05, _DAY),))
+        await gateway.create(request(), seen(caller))
+        await caching.settled()
+
+        found = await gateway.create(request(), seen(caller))
+        error = await refusal(gateway, request(seed=1), seen(caller))
+
+        assert found.cost_usd == 0.0
+        assert error.kind is ErrorKind.BUDGET_EXCEEDED
+        assert len(backend.calls) == 1
+        assert await spent(store) == 4 * _CENT
+
+    async def test_a_budget_without_room_is_told_before_the_cache_is_said_to_have_missed(
+        self, gateway_of: Callable[..., Gateway], caching: Caching
+    ) -> None:
+        events: list[Event] = []
+        gateway = gateway_of(provider("a", FakeBackend(), PRICED), caching=caching)
+        with pytest.raises(GatewayError):
+            await gateway.create(request(), seen(holder(budgets=(Budget(0.01, _DAY),))), events.append)
+        assert [type(event) for event in events] == [RequestEnded]
+
+    async def test_one_who_cannot_pay_does_not_spoil_it_for_others_who_wait(
+        self, gateway_of: Callable[..., Gateway], caching: Caching
+    ) -> None:
+        def sharing(name: str, usd: float) -> Caller:
+            key = VirtualKey(name, digest(name), budgets=(Budget(usd, _DAY),), cache_scope=CacheScope.SHARED)
+            return Caller(CallerKind.VIRTUAL_KEY, name, key)
+
+        backend = FakeBackend(makes(png(), cost_usd=0.04))
+        gateway = gateway_of(provider("a", backend, PRICED), caching=caching)
+        answers = await asyncio.gather(
+            *(gateway.create(request(), seen(sharing(name, usd))) for name, usd in (("poor", 0.01), ("rich", 1))),
+            return_exceptions=True,
+        )
+        refused = [each.kind for each in answers if isinstance(each, GatewayError)]
+        assert refused in ([ErrorKind.BUDGET_EXCEEDED], [])
+        assert not isinstance(answers[1], BaseException)
+        assert len(backend.calls) == 1
+
+    async def test_a_hit_counts_against_the_rate_limit(
+        self, gateway_of: Callable[..., Gateway], caching: Caching
+    ) -> None:
+        gateway = gateway_of(provider("a", FakeBackend()), caching=caching)
+        caller = holder(rates=(Rate(Counts.REQUESTS, 2, 60),))
+        for _ in range(2):
+            await gateway.create(request(), seen(caller))
+        assert (await refusal(gateway, request(), seen(caller))).kind is ErrorKind.RATE_LIMITED
+
+
 class TestRates:
     async def test_are_counted_and_told_before_the_answer(self, gateway_of: Callable[..., Gateway]) -> None:
         backend = FakeBackend()
@@ -287,7 +361,7 @@ class TestRates:
             await gateway.create(request(), seen(caller), events.append)
         assert caught.value.kind is ErrorKind.RATE_LIMITED
         told = [event.standing.remaining for event in events if isinstance(event, LimitStanding)]
-        assert told == [1, 0, 0, 0]
+        assert told == [0, 0]
         assert len(backend.calls) == 1
 
     async def test_of_images_count_images(self, gateway_of: Callable[..., Gateway]) -> None:

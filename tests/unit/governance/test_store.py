@@ -16,7 +16,7 @@ import pytest
 from service.governance.budgets import Account, Budget
 from service.governance.keys import CacheScope, VirtualKey, digest
 from service.governance.rates import Counts, Rate, RateAccount
-from service.governance.store import Charge, NameTakenError, Refused, Reservation, Store
+from service.governance.store import Charge, Counted, NameTakenError, RateCharge, Refused, Reservation, Store
 from service.governance.windows import Span, Window
 
 OpenStore = Callable[[], Coroutine[Any, Any, Store]]
@@ -153,59 +153,106 @@ async def test_spending_outlives_the_process(open_store: OpenStore) -> None:
 _RATE = RateAccount("key:a", Rate(Counts.IMAGES, 10, 3600))
 
 
+async def _hit(store: Store, account: RateAccount, units: int, now: float = _NOW) -> bool:
+    return (await store.count([RateCharge.at(account, units, now)])).refused is None
+
+
+async def _used(store: Store, account: RateAccount, now: float = _NOW) -> int:
+    counted = await store.count([RateCharge.at(account, 0, now)])
+    assert counted.refused is None
+    return sum(counted.units[0].values())
+
+
 async def test_a_rate_lets_its_amount_through_and_no_more(store: Store) -> None:
-    assert await store.hit(_RATE, 7)
-    assert not await store.hit(_RATE, 4)
-    assert await store.hit(_RATE, 3)
-    assert not await store.hit(_RATE, 1)
+    assert await _hit(store, _RATE, 7)
+    assert not await _hit(store, _RATE, 4)
+    assert await _hit(store, _RATE, 3)
+    assert not await _hit(store, _RATE, 1)
 
 
 async def test_a_refused_hit_counts_nothing(store: Store) -> None:
-    assert not await store.hit(_RATE, 11)
-    assert (await store.usage(_RATE, 10)).count == 0
+    assert not await _hit(store, _RATE, 11)
+    assert await _used(store, _RATE) == 0
+
+
+async def test_a_request_is_counted_on_all_of_its_limits_or_on_none(store: Store) -> None:
+    full = RateAccount("team:b", Rate(Counts.REQUESTS, 1, 60))
+    assert await _hit(store, full, 1)
+    counted = await store.count([RateCharge.at(_RATE, 4, _NOW), RateCharge.at(full, 1, _NOW)])
+    assert counted == Counted(1, ({}, {full.rate.current_slice(_NOW): 1}))
+    assert await _used(store, _RATE) == 0
 
 
 async def test_rates_hold_across_two_replicas(open_store: OpenStore) -> None:
     replicas = [await open_store(), await open_store()]
-    hits = await asyncio.gather(*(replicas[number % 2].hit(_RATE, 1) for number in range(60)))
+    hits = await asyncio.gather(*(_hit(replicas[number % 2], _RATE, 1) for number in range(60)))
     assert sum(hits) == 10
 
 
 async def test_owners_kinds_and_windows_are_counted_apart(store: Store) -> None:
     full = RateAccount("key:a", Rate(Counts.IMAGES, 1, 60))
-    assert await store.hit(full, 1)
-    assert not await store.hit(full, 1)
-    assert await store.hit(RateAccount("key:b", full.rate), 1)
-    assert await store.hit(RateAccount("team:a", full.rate), 1)
-    assert await store.hit(RateAccount("key:a", Rate(Counts.REQUESTS, 1, 60)), 1)
-    assert await store.hit(RateAccount("key:a", Rate(Counts.IMAGES, 1, 61)), 1)
+    assert await _hit(store, full, 1)
+    assert not await _hit(store, full, 1)
+    assert await _hit(store, RateAccount("key:b", full.rate), 1)
+    assert await _hit(store, RateAccount("team:a", full.rate), 1)
+    assert await _hit(store, RateAccount("key:a", Rate(Counts.REQUESTS, 1, 60)), 1)
+    assert await _hit(store, RateAccount("key:a", Rate(Counts.IMAGES, 1, 61)), 1)
 
 
-async def test_usage_tells_when_the_unit_at_a_depth_was_counted(store: Store) -> None:
-    before = time.time()
-    await store.hit(_RATE, 2)
-    between = time.time()
-    await store.hit(_RATE, 3)
-    after = time.time()
-    newest, all_of_them = await store.usage(_RATE, 3), await store.usage(_RATE, 10)
-    assert newest.count == 3
-    # Redis rounds to a tenth of a millisecond.
-    assert between - 0.001 <= newest.since <= after + 0.001
-    assert all_of_them.count == 5
-    assert before - 0.001 <= all_of_them.since <= between + 0.001
+async def test_a_raised_limit_forgets_nothing(store: Store) -> None:
+    assert await _hit(store, _RATE, 10)
+    raised = RateAccount("key:a", Rate(Counts.IMAGES, 12, 3600))
+    assert not await _hit(store, raised, 3)
+    assert await _hit(store, raised, 2)
 
 
 async def test_a_window_slides(store: Store) -> None:
-    short = RateAccount("key:a", Rate(Counts.REQUESTS, 2, 1))
-    assert await store.hit(short, 1)
-    first = (await store.usage(short, 1)).since
-    await asyncio.sleep(0.3)
-    assert await store.hit(short, 1)
-    assert not await store.hit(short, 1)
-    await asyncio.sleep(max(0.0, first + 1.001 - time.time()))
-    # The first has left the window, the second has not.
-    assert await store.hit(short, 1)
-    assert not await store.hit(short, 1)
+    assert await _hit(store, _RATE, 6, now=_NOW)
+    assert await _hit(store, _RATE, 4, now=_NOW + 1800)
+    assert not await _hit(store, _RATE, 6, now=_NOW + 3599)
+    # A sixtieth of the window later the first six have been forgotten, the other four have not.
+    assert await _hit(store, _RATE, 6, now=_NOW + 3661)
+    assert not await _hit(store, _RATE, 1, now=_NOW + 3661)
+
+
+async def test_a_clock_that_is_set_forth_and_back_forgets_no_unit(store: Store) -> None:
+    assert await _hit(store, _RATE, 10)
+    assert await _hit(store, _RATE, 1, now=_NOW + 3700)
+    assert not await _hit(store, _RATE, 1)
+
+
+async def test_units_that_a_wrong_clock_counted_far_ahead_do_not_lock_a_caller_out(store: Store) -> None:
+    assert await _hit(store, _RATE, 10, now=_NOW + 365 * 86_400)
+    assert await _hit(store, _RATE, 10)
+
+
+async def test_what_is_kept_of_a_rate_does_not_grow_with_its_units(store: Store) -> None:
+    many = RateAccount("key:a", Rate(Counts.REQUESTS, 1_000_000, 60))
+    for now in range(400):
+        await _hit(store, many, 1 + now % 7, _NOW + now)
+    counted = await store.count([RateCharge.at(many, 0, _NOW + 399)])
+    assert len(counted.units[0]) == 61
+
+
+@pytest.mark.parametrize(
+    ("window", "ahead_s"),
+    [(Window(Span.HOUR), 3700), (Window(Span.HOUR), 12 * 3600), (Window(Span.MONTH), 30 * 86_400)],
+    ids=["hour", "hour-by-half-a-day", "month"],
+)
+async def test_a_clock_that_is_set_forth_and_back_forgets_no_spending(
+    store: Store, window: Window, ahead_s: int
+) -> None:
+    account = Account("key:a", Budget(0.01, window))
+    assert await store.reserve(_reservation(_CENT, Charge.at(account, _NOW))) is None
+    await store.reserve(_reservation(0, Charge.at(account, _NOW + ahead_s)))
+    assert await store.reserve(_reservation(1, Charge.at(account, _NOW + 1))) is not None
+
+
+async def test_a_clock_of_long_ago_does_not_forget_what_was_spent(store: Store) -> None:
+    account = Account("key:a", Budget(1, Window(Span.HOUR)))
+    assert await store.reserve(_reservation(_CENT, Charge.at(account, _NOW))) is None
+    assert await store.reserve(_reservation(0, Charge.at(account, 86_400.0))) is None
+    assert sum((await store.spent(account.name, 0)).values()) == _CENT
 
 
 _KEY = VirtualKey(

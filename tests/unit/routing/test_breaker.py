@@ -46,7 +46,9 @@ def test_other_targets_are_not_concerned():
 def test_when_the_time_is_up_one_probe_is_let_through():
     breakers = opened_at(0.0)
     assert breakers.admit(TARGET, 10.0) is None
-    assert breakers.admit(TARGET, 10.1) is not None
+    error = breakers.admit(TARGET, 10.1)
+    assert error is not None
+    assert error.retry_after_s == 1.0, "a probe that is out is usually back within moments"
 
 
 def test_a_probe_that_succeeds_closes_the_circuit():

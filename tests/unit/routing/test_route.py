@@ -1,5 +1,6 @@
 """Which target is next."""
 
+import math
 import random
 from collections import Counter
 
@@ -32,6 +33,51 @@ def test_failing_leaves_the_route_as_it_was():
     route = Route((A, B))
     route.failed(error(ErrorKind.TIMEOUT))
     assert route.next() == Try(A, 0)
+
+
+class TestTurns:
+    """How long a target may take while others remain to be tried."""
+
+    def test_each_target_has_its_share_of_what_is_left_and_the_last_all_of_it(self):
+        route = Route((A, B, C), RoutePolicy(target_time_share=0.5))
+        assert route.turn_ends(100.0, 140.0) == 120.0
+        route = route.failed(error(ErrorKind.TIME_SHARE_USED))
+        assert route.turn_ends(120.0, 140.0) == 130.0
+        route = route.failed(error(ErrorKind.TIME_SHARE_USED))
+        assert route.turn_ends(130.0, 140.0) == math.inf
+
+    def test_no_time_is_kept_for_targets_that_cannot_be_asked(self):
+        assert Route((A, B, C)).turn_ends(0.0, 10.0, {A}.__contains__) == math.inf
+        assert Route((A, B, C)).turn_ends(0.0, 10.0, {C}.__contains__) == 7.0
+
+    def test_a_share_of_one_keeps_nothing_back(self):
+        assert Route((A, B), RoutePolicy(target_time_share=1.0)).turn_ends(0.0, 10.0) == 10.0
+
+    def test_a_turn_never_ends_before_it_begins(self):
+        assert Route((A, B)).turn_ends(10.0, 9.0) == 10.0
+
+    def test_a_target_that_used_up_its_share_leads_to_the_next(self):
+        assert Route((A, B)).failed(error(ErrorKind.TIME_SHARE_USED)).next() == Try(B, 1)
+
+    @pytest.mark.parametrize("share", [0.0, -0.5, 1.1, math.nan])
+    def test_a_share_that_is_none_is_refused(self, share):
+        with pytest.raises(ValueError, match="target_time_share"):
+            RoutePolicy(target_time_share=share)
+
+
+class TestHints:
+    """A failure that passes says when to come back, whoever it is from."""
+
+    @pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.UNAVAILABLE, ErrorKind.OUT_OF_RESOURCES])
+    @pytest.mark.parametrize("targets", [(A,), (A, B)])
+    def test_where_nobody_said_so(self, kind, targets):
+        route = Route(targets)
+        for _ in targets:
+            route = route.failed(error(kind, may_have_run=False))
+        assert route.next().error.retry_after_s == 1.0
+
+    def test_but_not_where_it_may_be_billed(self):
+        assert Route((A,)).failed(error(ErrorKind.UNAVAILABLE)).next().error.retry_after_s is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ErrorKind if not RULES[kind].next_target])

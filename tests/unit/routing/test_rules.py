@@ -15,6 +15,8 @@ EXPECTED = {
     ErrorKind.TIMEOUT: (RetrySame.NO, True, True, True),
     ErrorKind.BAD_RESPONSE: (RetrySame.NO, True, True, True),
     ErrorKind.MODEL_GONE: (RetrySame.NO, False, True, False),
+    ErrorKind.TIME_SHARE_USED: (RetrySame.NO, False, True, False),
+    ErrorKind.OUT_OF_RESOURCES: (RetrySame.AFTER_BACKOFF, True, True, False),
 }
 
 

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,8 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
 from service.providers.base import Credential, Endpoint
 from service.providers.http import HttpRequest, HttpResponse, JsonBody, Purpose
-from service.providers.wire import status_error
+from service.providers.wire import json_object, status_error
+from service.routing.retry import RetryPolicy
 from service.transport.client import open_client
 from service.transport.clock import Clock
 from service.transport.credentials import Credentials, WeightedCredential
@@ -233,7 +234,7 @@ class JobTranslator:
         del profile
         response = yield HttpRequest("POST", f"{endpoint.base_url}/jobs", body=JsonBody({"model": call.model}))
         while True:
-            said = json.loads(response.body)
+            said = json_object(response)
             if "refused" in said:
                 raise GatewayError(ErrorKind.CONTENT_REJECTED, said["refused"])
             if "failed" in said:
@@ -252,6 +253,13 @@ class JobTranslator:
         return status_error(response, "")
 
 
+def exchange_settings(**settings: Any) -> ExchangeSettings:
+    """From the names of settings, whether they are the executor's or the retry policy's."""
+    policy = {each.name for each in fields(RetryPolicy)}
+    retry = RetryPolicy(**{name: value for name, value in settings.items() if name in policy})
+    return ExchangeSettings(retry=retry, **{name: value for name, value in settings.items() if name not in policy})
+
+
 def credentials(*names: str) -> Credentials:
     return Credentials([WeightedCredential(Credential(name, f"secret-of-{name}")) for name in names])
 
@@ -265,7 +273,7 @@ def upstream() -> Callable[..., Upstream]:
             JobTranslator(),
             Endpoint("vendor", base_url, trusted_hosts),
             credentials(*(names or ("main",))),
-            ExchangeSettings(**settings),
+            exchange_settings(**settings),
         )
 
     return make

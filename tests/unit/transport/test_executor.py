@@ -201,7 +201,7 @@ async def test_a_call_that_finds_all_keys_at_rest_waits_for_one(serve, upstream,
     server = await serve(done)
     target = upstream(server.url)
     now = time.now()
-    target.credentials.rest(Credential("main"), now + 4.0, ErrorKind.RATE_LIMITED, now)
+    target.credentials.rest("main", now + 4.0, ErrorKind.RATE_LIMITED, now)
     await runs(target)
     assert runs.outcomes == [("", "rate_limited", None), ("main", "success", 200)]
     assert time.waits == [pytest.approx(4, abs=0.01)]
@@ -393,6 +393,24 @@ async def test_polling_ends_after_a_number_of_polls(serve, upstream, runs, waiti
     assert len(server.received) == 1 + 3
 
 
+async def test_a_target_s_share_of_the_time_ends_without_blame(serve, upstream, runs, behaviours, time):
+    server = await serve(behaviours.hang)
+    error = await runs.fails(upstream(server.url), turn_ends=time.now() + 0.2)
+    assert (error.kind, error.may_have_run) == (ErrorKind.TIME_SHARE_USED, True)
+
+
+async def test_work_left_because_the_share_of_the_time_is_used_up_is_stopped(
+    serve, upstream, runs, behaviours, waiting, time
+):
+    server = await serve()
+    again = waiting(server, cancel=f"{server.url}/jobs/1/cancel")
+    server.behaviours[:] = [again, again, behaviours.answer(200)]
+    error = await runs.fails(upstream(server.url), turn_ends=time.now() + 7.0)
+    await runs.executor.aclose()
+    assert error.kind is ErrorKind.TIME_SHARE_USED
+    assert server.received[-1].path == "/jobs/1/cancel"
+
+
 # Polls
 
 
@@ -453,6 +471,50 @@ async def test_a_poll_url_elsewhere_gets_no_request_and_no_key(serve, upstream, 
     assert elsewhere.received == []
     assert len(server.received) == 1
     assert time.waits == []
+
+
+GARBLED = [b"", b"null", b"[]", b"<html>busy</html>", b'{"wait', b'{"images": "', b"\xff\xfe\x00"]
+
+
+@pytest.mark.parametrize("body", GARBLED)
+async def test_an_answer_to_a_poll_that_makes_no_sense_is_asked_for_again(
+    serve, upstream, runs, behaviours, waiting, done, time, body
+):
+    server = await serve()
+    server.behaviours[:] = [waiting(server), behaviours.answer(200, body), waiting(server), done]
+    await runs(upstream(server.url, "main", "spare"))
+    assert [each.method for each in server.received] == ["POST", "GET", "GET", "GET"]
+    assert len({each.headers["authorization"] for each in server.received}) == 1
+    assert [each.outcome for each in runs.attempts] == ["success"]
+    # The second time only the backoff is waited for: the wire format's own wait is over.
+    assert time.waits == [5.0, 0.25, 5.0]
+
+
+async def test_answers_to_polls_that_keep_making_no_sense_are_given_up_and_the_work_is_stopped(
+    serve, upstream, runs, behaviours, waiting
+):
+    server = await serve()
+    server.behaviours[:] = [
+        waiting(server, cancel=f"{server.url}/jobs/1/cancel"),
+        *[behaviours.answer(200, b"<html>")] * 3,
+        behaviours.answer(200),
+    ]
+    error = await runs.fails(upstream(server.url, max_poll_failures=2))
+    await runs.executor.aclose()
+    assert (error.kind, error.may_have_run) == (ErrorKind.BAD_RESPONSE, True)
+    assert [(each.method, each.path) for each in server.received] == [
+        ("POST", "/jobs"),
+        *[("GET", "/jobs/1")] * 3,
+        ("PUT", "/jobs/1/cancel"),
+    ]
+
+
+async def test_an_answer_to_the_start_of_work_that_makes_no_sense_is_not_asked_for_again(
+    serve, upstream, runs, behaviours
+):
+    server = await serve(behaviours.answer(200, b"<html>"))
+    assert (await runs.fails(upstream(server.url))).may_have_run
+    assert len(server.received) == 1
 
 
 # Going away
@@ -560,7 +622,7 @@ async def test_results_by_url_are_downloaded_at_the_same_time(serve, upstream, r
 
 
 async def test_a_download_that_fails_is_tried_again_since_the_image_is_paid_for(serve, upstream, runs, done, time):
-    failures = [GatewayError(ErrorKind.BAD_RESPONSE, "not there yet")] * 2
+    failures = [GatewayError(ErrorKind.UNAVAILABLE, "not there yet")] * 2
 
     async def fetch(url):
         if failures:
@@ -600,7 +662,7 @@ async def test_a_call_none_of_whose_images_can_be_had_has_failed(serve, upstream
 
 async def test_a_download_is_not_waited_for_beyond_the_deadline(serve, upstream, runs, done, time):
     async def fetch(url):
-        raise GatewayError(ErrorKind.BAD_RESPONSE, "not there yet")
+        raise GatewayError(ErrorKind.UNAVAILABLE, "not there yet")
 
     runs.download = fetch
     server = await serve(done)
@@ -616,6 +678,40 @@ async def test_a_download_that_hangs_ends_with_the_deadline(serve, upstream, run
     server = await serve(done)
     error = await runs.fails(upstream(server.url), seconds=0.3)
     assert error.kind is ErrorKind.DEADLINE_EXCEEDED
+
+
+async def test_a_dead_link_is_tried_twice(serve, upstream, runs, done):
+    tried = []
+
+    async def fetch(url):
+        tried.append(url)
+        raise GatewayError(ErrorKind.BAD_RESPONSE, "The link has expired.")
+
+    runs.download = fetch
+    server = await serve(done)
+    await runs.fails(upstream(server.url))
+    assert len(tried) == 2
+
+
+async def test_a_download_that_drips_ends_with_the_attempt_s_time(serve, upstream, runs, done):
+    async def fetch(url):
+        await asyncio.Event().wait()
+
+    runs.download = fetch
+    server = await serve(done)
+    error = await runs.fails(upstream(server.url, attempt_timeout_s=0.3))
+    assert (error.kind, error.code, error.may_have_run) == (ErrorKind.TIMEOUT, "", True)
+
+
+async def test_downloads_have_the_time_that_polling_left(serve, upstream, runs, waiting, done, time):
+    async def fetch(url):
+        raise GatewayError(ErrorKind.UNAVAILABLE, "not there yet")
+
+    runs.download = fetch
+    server = await serve()
+    server.behaviours[:] = [waiting(server), done]
+    await runs.fails(upstream(server.url, attempt_timeout_s=6.0))
+    assert time.waits == [5.0, 0.25, 0.5]
 
 
 async def test_cancelling_a_call_cancels_its_downloads(serve, upstream, runs, done):
@@ -640,7 +736,7 @@ async def test_cancelling_a_call_cancels_its_downloads(serve, upstream, runs, do
     assert runs.outcomes == [("main", "cancelled", None)]
 
 
-@pytest.mark.parametrize("name", ["attempt_timeout_s", "poll_timeout_s", "max_polls", "max_response_bytes"])
+@pytest.mark.parametrize("name", ["poll_timeout_s", "cancel_timeout_s", "max_response_bytes"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_settings_without_a_limit_are_refused(name, value):
     with pytest.raises(ValueError, match=name):

@@ -9,11 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.core.errors import ErrorKind, GatewayError
-from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher, resolve
+from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import HostileNameResolver
 
 BODY = b"\x89PNG\r\n\x1a\n and the rest"
+# To load the public authorities for every test takes its time.
+TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 Answer = Callable[[bytes], bytes]
 Serve = Callable[..., Awaitable[int]]
 
@@ -68,7 +73,7 @@ async def to_loopback(host: str, port: int) -> list[str]:
 
 async def fetch(url: str, *, origins: set[str] = frozenset(), chosen_by: ChosenBy = ChosenBy.CALLER, **limits) -> bytes:
     resolver = limits.pop("resolver", to_loopback)
-    fetcher = ImageFetcher(resolver=resolver, ssl_context=limits.pop("ssl_context", None))
+    fetcher = ImageFetcher(resolver=resolver, ssl_context=limits.pop("ssl_context", TRUSTS_NOBODY))
     try:
         policy = FetchPolicy(allowed_origins=frozenset(origins), **limits)
         return await fetcher.fetch_image_url(url, policy=policy, chosen_by=chosen_by)
@@ -114,6 +119,16 @@ class TestUrlsRefusedUnresolved:
             ("https://example.org:99999/a.png", "port"),
             ("https://exam\x00ple.org/a.png", "valid URL"),
             ("https://[::1/a.png", "valid URL"),
+            ("https://[fe80::1%25eth0]/a.png", "public address"),
+            ("https://[fe80::1%eth0]/a.png", "public address"),
+            ("https://a..b/a.png", "neither a name nor an address"),
+            ("https://.example.org/a.png", "neither a name nor an address"),
+            ("https://./a.png", "neither a name nor an address"),
+            ("https://" + "a" * 64 + ".org/a.png", "neither a name nor an address"),
+            ("https://" + "a." * 130 + "org/a.png", "neither a name nor an address"),
+            ("https://*.example.org/a.png", "neither a name nor an address"),
+            ("https://example.org:0/a.png", "port"),
+            ("https://@example.org:25/a.png", "port"),
             ("https://example.org/" + "a" * 9000, "longer"),
         ],
     )
@@ -122,6 +137,31 @@ class TestUrlsRefusedUnresolved:
             raise AssertionError("must not be resolved")
 
         assert why in (await refusal(url, resolver=resolver)).message
+
+
+PIECES = (
+    *("https://", "http://", "data:", "image/png;base64,", "xn--", "xn--a", "zz--", ".", "..", "[", "]", "::1"),
+    *("%25", "%", "eth0", ":", ":443", "@", "user", "/", "\\", "?", "#", "=", "&", "-", "_", "*", " ", "\t", "\x00"),
+    *("127.0.0.1", "0x7f", "1" * 20, "a", "a" * 64, "é", "ß", "☃", "\u0663", "\uff41", "\u00ad", "\u202e", "\ud800"),
+)
+
+
+class TestUrlsThatAreNone:
+    @pytest.mark.parametrize("host", ["xn--", "xn--a", "xn--zz--", "xn--\u00e4", "a.xn--.org", "xn--.xn--"])
+    async def test_a_label_that_only_looks_encoded_is_refused(self, host: str) -> None:
+        async def no_such_name(host: str, port: int) -> list[str]:
+            raise OSError("no such name")
+
+        error = await refusal(f"https://{host}/", resolver=no_such_name)
+        assert (error.kind, error.param) == (ErrorKind.INVALID_REQUEST, "image_url")
+
+    @given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=30).map("https://{}".format))
+    def test_whatever_it_is_the_caller_is_told_and_nothing_of_it_is_repeated(self, url: str) -> None:
+        async def nowhere(host: str, port: int) -> list[str]:
+            return []
+
+        error = asyncio.run(refusal(url, resolver=nowhere))
+        assert (error.kind, error.param) == (ErrorKind.INVALID_REQUEST, "image_url")
 
 
 class TestAddresses:
@@ -134,7 +174,7 @@ class TestAddresses:
 
     @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.0.0.1", "localhost."])
     async def test_other_spellings_of_loopback_are_refused(self, host: str) -> None:
-        assert "public address" in (await refusal(f"https://{host}/", resolver=resolve)).message
+        assert "public address" in (await refusal(f"https://{host}/", resolver=HostileNameResolver())).message
 
     async def test_one_private_address_among_public_ones_is_refused(self) -> None:
         async def both(host: str, port: int) -> list[str]:

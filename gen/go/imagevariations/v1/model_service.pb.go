@@ -157,7 +157,9 @@ type Model struct {
 	// For an alias: the targets it stands for, in order, as `provider/model`.
 	Targets []string `protobuf:"bytes,6,rep,name=targets,proto3" json:"targets,omitempty"`
 	// What is wrong or uncertain about it, such as a sunset date that has passed.
-	Warnings      []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// For people: what the model makes, what is peculiar or uncertain about it, and the options of its own that it takes.
+	Notes         string `protobuf:"bytes,8,opt,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,6 +241,13 @@ func (x *Model) GetWarnings() []string {
 		return x.Warnings
 	}
 	return nil
+}
+
+func (x *Model) GetNotes() string {
+	if x != nil {
+		return x.Notes
+	}
+	return ""
 }
 
 // What a model can do. The gateway fits requests to it: an unsupported size is made by resizing, a larger n by
@@ -417,7 +426,7 @@ const file_imagevariations_v1_model_service_proto_rawDesc = "" +
 	"\x12ListModelsResponse\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12-\n" +
 	"\x04data\x18\x02 \x03(\v2\x19.imagevariations.v1.ModelR\x04data\x12&\n" +
-	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\xf6\x01\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\x8c\x02\n" +
 	"\x05Model\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\tR\x06object\x12\x1d\n" +
@@ -425,7 +434,8 @@ const file_imagevariations_v1_model_service_proto_rawDesc = "" +
 	"\bowned_by\x18\x04 \x01(\tR\aownedBy\x12I\n" +
 	"\fcapabilities\x18\x05 \x01(\v2%.imagevariations.v1.ModelCapabilitiesR\fcapabilities\x12\x18\n" +
 	"\atargets\x18\x06 \x03(\tR\atargets\x12\x1a\n" +
-	"\bwarnings\x18\a \x03(\tR\bwarningsB\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\x12\x14\n" +
+	"\x05notes\x18\b \x01(\tR\x05notesB\n" +
 	"\n" +
 	"\b_created\"\xd3\x04\n" +
 	"\x11ModelCapabilities\x12\x13\n" +

@@ -89,6 +89,7 @@ class Model(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """What requests name it by: `provider/model`, or the alias."""
     object: _builtins.str
@@ -97,6 +98,8 @@ class Model(_message.Message):
     """When the model was created, in seconds since 1970-01-01 UTC; 0 where unknown."""
     owned_by: _builtins.str
     """The provider, or `alias`."""
+    notes: _builtins.str
+    """For people: what the model makes, what is peculiar or uncertain about it, and the options of its own that it takes."""
     @_builtins.property
     def capabilities(self) -> Global___ModelCapabilities:
         """What it can do. Absent for aliases."""
@@ -119,10 +122,11 @@ class Model(_message.Message):
         capabilities: Global___ModelCapabilities | None = ...,
         targets: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_created", b"_created", "capabilities", b"capabilities", "created", b"created"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created", b"_created", "capabilities", b"capabilities", "created", b"created", "id", b"id", "object", b"object", "owned_by", b"owned_by", "targets", b"targets", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created", b"_created", "capabilities", b"capabilities", "created", b"created", "id", b"id", "notes", b"notes", "object", b"object", "owned_by", b"owned_by", "targets", b"targets", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__created: _TypeAlias = _typing.Literal["created"]  # noqa: Y015
     _WhichOneofArgType__created: _TypeAlias = _typing.Literal["_created", b"_created"]  # noqa: Y015

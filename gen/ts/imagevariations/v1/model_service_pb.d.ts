@@ -125,6 +125,13 @@ export declare type Model = Message<"imagevariations.v1.Model"> & {
    * @generated from field: repeated string warnings = 7;
    */
   warnings: string[];
+
+  /**
+   * For people: what the model makes, what is peculiar or uncertain about it, and the options of its own that it takes.
+   *
+   * @generated from field: string notes = 8;
+   */
+  notes: string;
 };
 
 /**

@@ -30,11 +30,11 @@ from fake_backends import (
 from PIL import Image, ImageFilter
 
 from service.cache.cache import Lookup, ResultCache
+from service.cache.cache_store import Bounds
 from service.cache.sqlite_cache import SqliteCache
-from service.cache.store import Bounds
 from service.catalog.profile import Profile
 from service.concurrency.pools import ImagingPool
-from service.concurrency.tasks import started
+from service.concurrency.tasks import ended, started
 from service.core.calls import ProviderCall
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, ResponseFormat, Size, Target, Usage, VariationRequest
@@ -47,6 +47,7 @@ from service.gateway.directory import Alias, Directory
 from service.gateway.events import CacheConsulted, Event, ImageCompleted, RequestEnded
 from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.outcome import Outcome
+from service.gateway.record import NOT_STORED
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.keys import CacheScope, VirtualKey, digest
@@ -96,6 +97,19 @@ class House:
         self.links = links(place / "results")
         self.events: list[Event] = []
         self.caching = self.make_caching(SETTINGS)
+
+    def files(self) -> list[str]:
+        """The names of the results that are stored to be linked to."""
+        return [file.name for file in (self.place / "results").iterdir()]
+
+    def break_results(self) -> None:
+        """Puts a file where the directory of results was."""
+        (self.place / "results").rmdir()
+        (self.place / "results").write_text("in the way")
+
+    def mend_results(self) -> None:
+        (self.place / "results").unlink()
+        (self.place / "results").mkdir()
 
     def make_caching(self, settings: CacheSettings) -> Caching:
         return Caching(self.cache, Fingerprints(self.pool, LIMITS), settings, self.clock)
@@ -210,11 +224,18 @@ class TestHits:
         made, found = await house.ask(gateway, asked), await house.ask(gateway, asked)
         first, second = (httpx.URL(outcome.images[0].url) for outcome in (made, found))
         assert first.path != second.path
-        await house.links._store.delete(first.path.rpartition("/")[2])
+        (house.place / "results" / first.path.rpartition("/")[2]).unlink()
         opened = await house.links.open(
             second.path.rpartition("/")[2], second.params["expires"], second.params["signature"]
         )
         assert pixel(b"".join([chunk async for chunk in opened.chunks])) == (255, 0, 0)
+
+    async def test_many_hits_are_links_to_one_file(self, house: House) -> None:
+        gateway = house.gateway(FakeBackend(makes(RED)))
+        asked = request(response_format=ResponseFormat.URL)
+        for _ in range(20):
+            await house.ask(gateway, asked)
+        assert len(house.files()) == 2
 
     async def test_links_and_inline_images_share_an_entry(self, house: House) -> None:
         backend = FakeBackend(makes(RED))
@@ -386,6 +407,14 @@ class TestWhatIsKept:
         assert not strict.cache.hit
         assert strict.cache.threshold == 1.0
 
+    async def test_the_threshold_can_be_raised_only(self, house: House) -> None:
+        gateway = house.gateway(FakeBackend())
+        await house.ask(gateway)
+        lowered = await house.ask(gateway, request(image=saved(landscape(1))), threshold=0.5)
+        assert lowered.cache is not None
+        assert (lowered.cache.hit, lowered.cache.threshold) == (False, SETTINGS.threshold)
+        assert any("can be raised only: 0.765" in warning for warning in lowered.warnings)
+
 
 class TestTenants:
     async def test_keys_see_nothing_of_each_other(self, house: House) -> None:
@@ -435,6 +464,36 @@ class TestTenants:
     )
     def test_who_shares_with_whom(self, one: Caller, other: Caller, shared: bool) -> None:
         assert (scope_of(one, SETTINGS) == scope_of(other, SETTINGS)) is shared
+
+    @pytest.mark.parametrize("scope", [CacheScope.SHARED, CacheScope.TEAM])
+    async def test_who_shares_gets_results_for_the_very_same_picture_only(
+        self, house: House, scope: CacheScope
+    ) -> None:
+        backend = FakeBackend()
+        gateway = house.gateway(backend)
+        near = request(image=saved(landscape(), "JPEG", quality=85))
+        await house.ask(gateway, caller=holder("a", scope, "t"))
+        assert (await house.ask(gateway, caller=holder("b", scope, "t"))).cache.hit_type == "direct"  # type: ignore[union-attr]
+        assert not (await house.ask(gateway, near, caller=holder("b", scope, "t"))).cache.hit  # type: ignore[union-attr]
+        assert len(backend.calls) == 2
+
+    async def test_unless_the_operator_says_that_similar_ones_will_do(self, house: House) -> None:
+        house.caching = house.make_caching(replace(SETTINGS, similar_when_shared=True))
+        gateway = house.gateway(FakeBackend())
+        near = request(image=saved(landscape(), "JPEG", quality=85))
+        await house.ask(gateway, caller=holder("a", CacheScope.SHARED))
+        found = await house.ask(gateway, near, caller=holder("b", CacheScope.SHARED))
+        assert found.cache is not None
+        assert found.cache.hit_type == "semantic"
+
+    async def test_a_search_for_similar_pictures_among_others_is_answered_with_a_warning(self, house: House) -> None:
+        gateway = house.gateway(FakeBackend())
+        asked = await house.ask(gateway, caller=holder("a", CacheScope.SHARED), lookup=Lookup.SEMANTIC)
+        assert any("shared with others" in warning for warning in asked.warnings)
+        again = await house.ask(gateway, caller=holder("a", CacheScope.SHARED))
+        assert again.cache is not None
+        assert again.cache.hit
+        assert again.warnings == ()
 
     def test_tokens_share_where_the_operator_says_so(self) -> None:
         sharing = replace(SETTINGS, share_without_key=True)
@@ -553,6 +612,27 @@ class TestAtOnce:
         waits.go.set()
         assert [pixel((await each).images[0].data) for each in choosy] == [(0, 255, 0)] * 2
 
+    async def test_one_who_is_less_choosy_does_not_wait_for_what_the_cache_has(self, house: House) -> None:
+        hangs = Hangs()
+        gateway = house.gateway(FakeBackend(makes(RED), hangs))
+        await house.ask(gateway)
+        near = request(image=saved(landscape().crop((2, 2, 238, 178))))
+        choosy = started(house.ask(gateway, near, threshold=1.0))
+        await hangs.begun.wait()
+        assert pixel((await house.ask(gateway, near)).images[0].data) == (255, 0, 0)
+        await ended([choosy])
+
+    async def test_one_who_is_less_choosy_and_finds_nothing_makes_no_second_call(self, house: House) -> None:
+        waits = Gate(makes(RED))
+        backend = FakeBackend(waits)
+        gateway = house.gateway(backend)
+        choosy = started(house.ask(gateway, threshold=1.0, lookup=Lookup.DIRECT))
+        await waits.begun.wait()
+        others = [started(house.ask(gateway, lookup=lookup)) for lookup in (Lookup.BOTH, Lookup.SEMANTIC)]
+        waits.go.set()
+        assert [pixel((await each).images[0].data) for each in (choosy, *others)] == [(255, 0, 0)] * 3
+        assert len(backend.calls) == 1
+
     async def test_one_who_ran_out_of_time_does_not_spoil_it_for_the_others(self, house: House) -> None:
         hangs = Hangs()
         gateway = house.gateway(FakeBackend(hangs, makes(GREEN)))
@@ -563,6 +643,26 @@ class TestAtOnce:
             await hasty
         assert caught.value.kind is ErrorKind.DEADLINE_EXCEEDED
         assert pixel((await patient).images[0].data) == (0, 255, 0)
+
+
+class TestResultsNotStored:
+    async def test_a_result_that_cannot_be_stored_is_in_the_answer_with_a_warning(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        gateway = house.gateway(FakeBackend(makes(RED, GREEN)))
+        house.break_results()
+        asked = request(n=2, response_format=ResponseFormat.URL)
+        made = await house.ask(gateway, asked)
+        assert [(pixel(each.data), each.url) for each in made.images] == [((255, 0, 0), ""), ((0, 255, 0), "")]
+        assert made.warnings == (NOT_STORED,)
+        # One line for all of them, without a traceback.
+        (line,) = (record for record in caplog.records if record.name == "service.results")
+        assert line.exc_info is None
+
+        house.mend_results()
+        found = await house.ask(gateway, asked)
+        assert all(each.url for each in found.images)
+        assert found.warnings == ()
 
 
 class TestStoreAway:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.cache.keys import bucket_digest
+from service.cache.digests import bucket_digest
 from service.core.values import ImageFormat, ResponseFormat, Size, Target, VariationRequest
 from service.gateway.cache_step.terms import parameters_of
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from service.cache.digests import bucket_digest, direct_digest, pixel_digest
 from service.cache.entries import CachedImage, CachedResult, dump, new_id, parse
-from service.cache.keys import bucket_digest, direct_digest, pixel_digest
 from service.core.values import EncodedImage, ImageFormat, Size, Target
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
+import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from obstore.store import MemoryStore
 
+from service.composition.results import open_store
 from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
-from service.imaging.signing import valid_name
-from service.imaging.store import ImageStore, LocalImageStore, ObjectImageStore, open_store
+from service.gateway.delivery.links import Links
+from service.imaging.local_results import LocalImageStore
+from service.imaging.object_results import ObjectImageStore
+from service.imaging.result_store import ImageStore
+from service.imaging.signing import LinkSigner, valid_name
 
 HOUR = timedelta(hours=1)
 
@@ -64,22 +71,27 @@ class TestEveryStore:
         assert len(names) == 50
         assert all(map(valid_name, names))
 
-    async def test_deleting_twice_is_no_error(self, store: ImageStore) -> None:
-        name = await store.put(image())
-        await store.delete(name)
-        await store.delete(name)
-        with pytest.raises(GatewayError) as caught:
-            await store.open(name)
-        assert (caught.value.kind, caught.value.code) == (ErrorKind.NOT_FOUND, "file_not_found")
+    async def test_an_image_that_is_repeated_keeps_its_name_and_lives_longer(self, store: ImageStore) -> None:
+        names = {await store.put(image(), holder="key:a", repeated="entry 0") for _ in range(155)}
+        assert len(names) == 1
+        others = [
+            await store.put(image(), holder="key:a", repeated="entry 1"),
+            await store.put(image(), holder="key:b", repeated="entry 0"),
+            await store.put(image(), holder="key:a"),
+        ]
+        assert len({*names, *others}) == 4
+        assert all(map(valid_name, [*names, *others]))
+
+    async def test_a_store_that_works_says_so(self, store: ImageStore) -> None:
+        await store.check()
 
     @pytest.mark.parametrize(
         "name", ["", "..", "../secret", "/etc/passwd", "A" * 32, "A" * 32 + ".png/", "A\0" + "A" * 30 + ".png", "é.png"]
     )
     async def test_names_of_no_store_are_not_found(self, store: ImageStore, name: str) -> None:
-        for operation in (store.open, store.delete):
-            with pytest.raises(GatewayError) as caught:
-                await operation(name)
-            assert caught.value.kind is ErrorKind.NOT_FOUND
+        with pytest.raises(GatewayError) as caught:
+            await store.open(name)
+        assert (caught.value.kind, caught.value.code) == (ErrorKind.NOT_FOUND, "file_not_found")
 
     async def test_sweeping_removes_what_has_expired(self, store: ImageStore) -> None:
         name = await store.put(image())
@@ -128,11 +140,44 @@ class TestLocalStore:
             assert sum(files(tmp_path).values()) <= 1_000
         assert await read(store, last)
 
+    async def test_a_repeated_image_lives_as_long_as_the_newest_link_to_it(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR)
+        name = await store.put(image(), repeated="entry 0")
+        aged(tmp_path, name, 3500)
+        await store.put(image(), repeated="entry 0")
+        assert await store.sweep(datetime.now(UTC) + timedelta(minutes=30)) == 0
+        assert await read(store, name)
+
+    async def test_a_repeated_image_that_is_gone_is_stored_again(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR)
+        name = await store.put(image(), repeated="entry 0")
+        (tmp_path / name).unlink()
+        assert await store.put(image(), repeated="entry 0") == name
+        assert await read(store, name)
+
+    async def test_who_stores_much_pushes_out_their_own(self, tmp_path: Path) -> None:
+        store = LocalImageStore(tmp_path, lifetime=HOUR, max_bytes=10_000)
+        modest = [await store.put(image(b"x" * 100), holder="modest") for _ in range(20)]
+        for number in range(200):
+            last = await store.put(image(b"x" * 100), holder=f"greedy {number % 2}")
+        assert all([await read(store, name) for name in (*modest, last)])
+        assert sum(files(tmp_path).values()) <= 10_000
+
+    async def test_shares_are_known_after_a_restart(self, tmp_path: Path) -> None:
+        first = LocalImageStore(tmp_path, lifetime=HOUR)
+        modest = await first.put(image(b"x" * 100), holder="modest")
+        aged(tmp_path, modest, 1800)
+        for _ in range(20):
+            await first.put(image(b"x" * 100), holder="greedy")
+        again = LocalImageStore(tmp_path, lifetime=HOUR, max_bytes=500)
+        assert await again.sweep(datetime.now(UTC)) == 16
+        assert await read(again, modest)
+
     async def test_an_image_being_read_can_be_read_to_its_end_after_it_was_removed(self, tmp_path: Path) -> None:
         store = LocalImageStore(tmp_path, lifetime=HOUR)
         data = os.urandom(3_000_000)
         stored = await store.open(name := await store.put(image(data)))
-        await store.delete(name)
+        (tmp_path / name).unlink()
         assert b"".join([chunk async for chunk in stored.chunks]) == data
 
     async def test_readers_see_all_of_an_image_or_nothing(self, tmp_path: Path) -> None:
@@ -159,6 +204,49 @@ class TestLocalStore:
         assert await store.presigned_url(await store.put(image()), HOUR) is None
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a file system of its own needs the right to mount: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+class TestFullDisk:
+    async def test_the_oldest_results_make_room(self, small_disk: Path) -> None:
+        store = LocalImageStore(small_disk / "results", lifetime=HOUR)
+        for _ in range(40):
+            last = await store.put(image(bytes(500_000)))
+            await store.check()
+        assert await read(store, last) == bytes(500_000)
+        assert len(files(small_disk / "results")) < 16
+        assert shutil.disk_usage(small_disk).free > 500_000
+
+    async def test_what_others_fill_is_told_and_leaves_nothing_behind(self, small_disk: Path) -> None:
+        store = LocalImageStore(small_disk / "results", lifetime=HOUR)
+        (small_disk / "others").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+        with pytest.raises(GatewayError) as caught:
+            await store.check()
+        assert caught.value.code == "storage_failed"
+        with pytest.raises(GatewayError):
+            await store.put(image(bytes(500_000)))
+        assert files(small_disk / "results") == {}
+        (small_disk / "others").unlink()
+        await store.check()
+        assert await read(store, await store.put(image()))
+
+    async def test_results_give_way_where_others_fill_the_disk(self, small_disk: Path) -> None:
+        store = LocalImageStore(small_disk / "results", lifetime=HOUR)
+        for _ in range(4):
+            await store.put(image(bytes(500_000)))
+        (small_disk / "others").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+        assert await read(store, await store.put(image(bytes(400_000))))
+
+
 class TestObjectStore:
     async def test_over_the_cap_the_oldest_go_first(self) -> None:
         store = ObjectImageStore(MemoryStore(), lifetime=HOUR, max_bytes=250)
@@ -167,6 +255,19 @@ class TestObjectStore:
         assert await read(store, names[4])
         with pytest.raises(GatewayError):
             await store.open(names[0])
+
+    async def test_a_bucket_that_does_not_answer_is_told(self) -> None:
+        options = {"access_key_id": "AKIA", "secret_access_key": "x", "region": "eu-west-1"}
+        away = {**options, "endpoint": "https://127.0.0.1:1"}
+        links = Links(
+            open_store("s3://bucket", lifetime=HOUR, options=away), LinkSigner(bytes(32)), lifetime=HOUR, longest_s=0.2
+        )
+        with pytest.raises(GatewayError) as caught:
+            await links.check()
+        assert caught.value.code == "storage_failed"
+        # The second time it is not even asked.
+        assert await links.publish(image(), "http://localhost") is None
+        assert await asyncio.wait_for(links.publish(image(), "http://localhost"), 0.1) is None
 
     async def test_its_urls_are_signed_by_the_store(self) -> None:
         options = {"access_key_id": "AKIA", "secret_access_key": "hunter2", "region": "eu-west-1"}

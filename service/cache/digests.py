@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -20,8 +20,19 @@ def pixel_digest(pixels: npt.NDArray[np.uint8]) -> bytes:
     How a file was encoded, and what else it holds, makes no difference. A picture with an alpha channel is
     another one than the same picture without.
     """
-    hashed = hashlib.sha256(repr(pixels.shape).encode())
-    hashed.update(np.ascontiguousarray(pixels).data)
+    height, width, channels = pixels.shape
+    return strips_digest((height, width, channels), (pixels,))
+
+
+def strips_digest(shape: tuple[int, int, int], strips: Iterable[npt.NDArray[np.uint8]]) -> bytes:
+    """The ``pixel_digest`` of a picture that comes in strips of whole rows, from the top.
+
+    Args:
+        shape: The picture's height, width and channels.
+    """
+    hashed = hashlib.sha256(repr(shape).encode())
+    for strip in strips:
+        hashed.update(np.ascontiguousarray(strip).data)
     return hashed.digest()
 
 

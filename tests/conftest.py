@@ -1,0 +1,10 @@
+"""Hypothesis draws the same examples every time; ``make test-explore`` looks for new ones."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# ``--hypothesis-profile=explore`` chooses the other one.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("explore", max_examples=500, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
