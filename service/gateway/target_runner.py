@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from service.catalog.fit import fit
-from service.catalog.pricing import cost_usd
+from service.catalog.pricing import cost_usd, failed_cost_usd
 from service.catalog.profile import Profile
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import all_of, ended, started
@@ -124,6 +124,11 @@ class TargetRunner:
         )
         for warning in fitted.warnings:
             record.warn(warning)
+        if image.size.pixels < source.facts.size.pixels and not profile.square_input:
+            record.warn(
+                f"{target.provider} takes images of at most {profile.max_input_bytes:,} bytes for this model, and of "
+                f"{profile.max_input_side:,} pixels a side: made smaller, from {source.facts.size} to {image.size}."
+            )
         missing, parts = record.missing, []
         for part in fitted.parts:
             indexes = missing[part.first : part.first + part.n]
@@ -178,6 +183,7 @@ class TargetRunner:
                     report = await provider.backend.vary(part.call, profile, context)
             except GatewayError as error:
                 failure = error
+                record.add_spent(error.usage, failed_cost_usd(error, profile.price))
             # Each by itself: that one image is damaged says nothing about the others, which are paid for.
             damages = [error for error in await asyncio.gather(*keeping, return_exceptions=True) if error is not None]
         except BaseException:

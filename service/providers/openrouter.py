@@ -6,7 +6,6 @@ Request and answer follow the vendor's own client; none is recorded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from service.catalog.profile import Profile
@@ -39,7 +38,7 @@ class OpenRouterImages:
         answer = wire.json_object((yield HttpRequest("POST", f"{endpoint.base_url}/images", body=body)))
         usage = answer.get("usage")
         cost = wire.amount(usage.get("cost")) if isinstance(usage, Mapping) else None
-        return replace(openai_shape.parse_images(answer, call), cost_usd=cost)
+        return wire.with_cost(lambda: openai_shape.parse_images(answer, call), cost)
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime

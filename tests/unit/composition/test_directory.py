@@ -192,7 +192,10 @@ class TestAServerThatSpeaksAVendorsFormat:
         assert names.profile(Target("openai", "gpt-image-2")).price is None
 
     async def test_is_the_vendor_where_the_operator_says_so_or_the_address_is_the_vendors(self, wired: Wired) -> None:
-        for said in ("base_url: 'http://127.0.0.1:9/v1', inherit_catalog: true", "base_url: 'https://eu.api.openai.com'"):
+        for said in (
+            "base_url: 'http://127.0.0.1:9/v1', inherit_catalog: true",
+            "base_url: 'https://eu.api.openai.com'",
+        ):
             names = wired(f"providers: {{openai: {{{said}, keys: [k]}}}}")
             assert names.providers["openai"].profiles == catalog.load()["openai"].models
 

@@ -19,7 +19,7 @@ from fake_backends import (
     request_context,
 )
 
-from service.catalog.profile import Profile
+from service.catalog.profile import Price, Profile
 from service.concurrency.tasks import started
 from service.core.calls import AttemptEnded
 from service.core.errors import ErrorKind, GatewayError
@@ -124,6 +124,24 @@ class TestSplitting:
         made = await gateway_over(names).create(request(n=3), request_context())
         assert made.cost_usd == pytest.approx(0.75)
         assert made.usage == Usage(total_tokens=30)
+
+    async def test_counts_what_was_paid_for_an_answer_without_images(self, gateway_over: MakeGateway) -> None:
+        said = FakeBackend(fails(ErrorKind.BAD_RESPONSE, cost_usd=0.25))
+        reckoned = FakeBackend(fails(ErrorKind.BAD_RESPONSE, usage=Usage(input_text_tokens=1_000_000, total_tokens=9)))
+        names = directory(
+            provider("a", said),
+            provider("b", reckoned, Profile(price=Price(per_image=9, input_text_tokens=5))),
+            provider("c", FakeBackend(makes(RED, cost_usd=0.5))),
+        )
+        made = await gateway_over(names).create(request(fallbacks=("b/m", "c/m")), request_context())
+        assert made.cost_usd == pytest.approx(5.75)
+        assert made.usage == Usage(input_text_tokens=1_000_000, total_tokens=9)
+
+    async def test_tells_of_a_source_that_had_to_be_made_smaller(self, gateway_over: MakeGateway) -> None:
+        names = directory(provider("a", FakeBackend(makes(RED)), Profile(max_input_side=32)))
+        made = await gateway_over(names).create(request(image=png(100, 80)), request_context())
+        (warning,) = made.warnings
+        assert "made smaller, from 100x80 to 32x26" in warning
 
     async def test_keeps_to_the_providers_limit_across_requests(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(makes())
