@@ -67,7 +67,7 @@ catalog-check: $(VENV)/dev-installed ## List facts of the catalogue that are old
 	@PYTHONPATH=. $(BIN)/python tools/catalog_check.py $(CATALOG_CHECK)
 
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules tests/contract/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
@@ -86,10 +86,13 @@ generated: $(VENV)/dev-installed
 	tools/check_generated.sh $(BIN)/python
 
 .PHONY: node-installed
-# The Node SDK is one of the judges of the REST surface; without Node its test says that it was skipped.
+# Node SDKs are judges, one of the REST surface and one of what vendors are sent; without Node their tests say that
+# they were skipped.
 node-installed:
 	@if command -v npm >/dev/null && [ ! -d tests/envoy/node/node_modules/openai ]; then \
 		cd tests/envoy/node && npm ci --silent --no-audit --no-fund; fi
+	@if command -v npm >/dev/null && [ ! -d tests/contract/node/node_modules/ai ]; then \
+		cd tests/contract/node && npm ci --silent --no-audit --no-fund; fi
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
