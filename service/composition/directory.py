@@ -60,7 +60,9 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
                 backend,
                 _profiles(entry, each),
                 # Of a server that speaks a vendor's format, the models are those that the operator lists, if any.
-                default_profile=catalog.unlisted(entry) if entry.models or not each.models else None,
+                default_profile=(
+                    catalog.unlisted(entry) if entry.models or entry.self_hosted or not each.models else None
+                ),
                 concurrency=each.concurrency,
                 checks_keys=bool(needs_key),
                 allow_raw=allow_raw,

@@ -143,8 +143,8 @@ def _usage(value: object) -> Usage | None:
     received = _details(value.get("input_tokens_details"))
     made = _details(value.get("output_tokens_details"))
     usage = Usage(
-        input_tokens=wire.count(value.get("input_tokens")),
-        output_tokens=wire.count(value.get("output_tokens")),
+        input_tokens=wire.count(value.get("input_tokens", value.get("prompt_tokens"))),
+        output_tokens=wire.count(value.get("output_tokens", value.get("completion_tokens"))),
         total_tokens=wire.count(value.get("total_tokens")),
         input_image_tokens=wire.count(received.get("image_tokens")),
         input_text_tokens=wire.count(received.get("text_tokens")),

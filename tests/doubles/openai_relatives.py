@@ -65,6 +65,9 @@ _OPENROUTER: Mapping[str, Field] = {
 }
 
 
+_OPENROUTER_USAGE = {"prompt_tokens": 200, "completion_tokens": 1200, "total_tokens": 1400, "cost": 0.04}
+
+
 async def _openrouter(call: Call) -> Reply:
     values = checked_json(call, call.request.json, _OPENROUTER, _invalid)
     if "size" in values and "aspect_ratio" in values:
@@ -72,7 +75,7 @@ async def _openrouter(call: Call) -> Reply:
     if call.failure is Failure.REFUSAL:
         raise _refused("content_policy_violation", "The request was flagged by moderation.")
     source = bytes_of_data_url(values["input_references"][0]["image_url"]["url"])
-    return await _answer(call, source, values, None, usage={"prompt_tokens": 200, "total_tokens": 1400, "cost": 0.04})
+    return await _answer(call, source, values, None, usage=_OPENROUTER_USAGE)
 
 
 def _seedream_size(value: str) -> str:
@@ -99,7 +102,9 @@ async def _seedream(call: Call) -> Reply:
     width, _, height = values.get("size", "1024x1024").partition("x")
     size = (int(width), int(height)) if height else (1024, 1024)
     source = bytes_of_data_url(values["image"])
-    return await _answer(call, source, values, size, usage={"generated_images": 1, "output_tokens": 4096})
+    return await _answer(
+        call, source, values, size, usage={"generated_images": 1, "output_tokens": 4096, "total_tokens": 4096}
+    )
 
 
 _KONTEXT: Mapping[str, Field] = {
