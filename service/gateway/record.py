@@ -50,6 +50,7 @@ class Record:
         self.made_by: tuple[int, Target] | None = None
         self.cut_short = False
         self._current: tuple[int, Target] | None = None
+        self._unpriced = False
         self._begun = 0.0
         self._attempts_before = 0
         self._finish = finish
@@ -123,6 +124,8 @@ class Record:
     def add(self, report: CallReport, cost_usd: float | None) -> None:
         """Adds up what one call came to."""
         result = report.result
+        # A sum with a part that nobody knows is not known either.
+        self._unpriced = self._unpriced or cost_usd is None
         self.add_spent(result.usage, cost_usd)
         self.deployment = result.deployment or self.deployment
         self.quality = result.quality or self.quality
@@ -136,7 +139,9 @@ class Record:
         """Adds up what one call came to, whether it brought images or not."""
         if usage is not None:
             self.usage = usage if self.usage is None else self.usage + usage
-        if cost_usd is not None:
+        if self._unpriced:
+            self.cost_usd = None
+        elif cost_usd is not None:
             self.cost_usd = cost_usd if self.cost_usd is None else self.cost_usd + cost_usd
 
     def ended(self, attempt: Attempt, cost_usd: float | None = None) -> None:

@@ -137,6 +137,13 @@ class TestSplitting:
         assert made.cost_usd == pytest.approx(5.75)
         assert made.usage == Usage(input_text_tokens=1_000_000, total_tokens=9)
 
+    async def test_does_not_know_a_sum_of_which_a_part_is_not_known(self, gateway_over: MakeGateway) -> None:
+        known = FakeBackend(makes(RED, cost_usd=0.25))
+        names = directory(provider("a", known, Profile(max_n=2)), provider("b", FakeBackend(makes(RED)), Profile()))
+        made = await gateway_over(names).create(request(n=2, fallbacks=("b/m",)), request_context())
+        assert len(made.images) == 2
+        assert made.cost_usd is None
+
     async def test_tells_of_a_source_that_had_to_be_made_smaller(self, gateway_over: MakeGateway) -> None:
         names = directory(provider("a", FakeBackend(makes(RED)), Profile(max_input_side=32)))
         made = await gateway_over(names).create(request(image=png(100, 80)), request_context())
