@@ -69,10 +69,7 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
                 always_raw=allow_raw and each.always_raw,
             )
         )
-    aliases = {
-        name: Alias(alias.weighted_targets, weighted=alias.policy == "weighted")
-        for name, alias in config.aliases.items()
-    }
+    aliases = {name: Alias(alias.weighted_targets, policy=alias.policy) for name, alias in config.aliases.items()}
     for name in RETIRED_NAMES:
         if name not in aliases and not any(name in provider.profiles for provider in providers):
             aliases[name] = default_alias(config.default_route, aliases)

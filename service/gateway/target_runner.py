@@ -78,21 +78,29 @@ class TargetRunner:
         made_before = len(record.images)
         # Ends a probe that nobody waits for any more; says nothing about the target's health.
         failure: GatewayError | None = GatewayError(ErrorKind.CANCELLED, "The try was cancelled.")
+        standings, now = self._directory.standings, asyncio.get_running_loop().time
+        begun = now()
         try:
-            errors = await all_of(
-                self._call(
-                    provider,
-                    profile,
-                    part,
-                    record,
-                    deadline=deadline,
-                    direct_key=direct_key,
-                    key_names=key_names,
-                    turn_ends=turn_ends,
+            with standings.trying(target):
+                errors = await all_of(
+                    self._call(
+                        provider,
+                        profile,
+                        part,
+                        record,
+                        deadline=deadline,
+                        direct_key=direct_key,
+                        key_names=key_names,
+                        turn_ends=turn_ends,
+                    )
+                    for part in parts
                 )
-                for part in parts
-            )
             failure = _failure(errors) if record.missing else None
+            if failure is None:
+                standings.took(target, now() - begun)
+            elif RULES[failure.kind].breaker_counts:
+                # Who fails fast is not fast: it counts as if it had taken all the time there was.
+                standings.took(target, min(deadline, turn_ends) - begun)
         finally:
             # A target that makes images is well, even where one of several calls failed.
             provider.backend.tried(target.model, None if len(record.images) > made_before else failure)

@@ -20,6 +20,7 @@ from service.core.values import Target
 from service.gateway.backends.local import LocalBackend
 from service.gateway.directory import Directory, Provider
 from service.providers.registry import TRANSLATORS
+from service.routing.ordering import AliasPolicy
 
 Wired = Callable[..., Directory]
 
@@ -130,7 +131,7 @@ async def test_aliases_keep_order_and_weights(wired: Wired) -> None:
         OPENAI_API_KEY="sk-1",
     )
     assert route(names, "") == route(names, "dall-e-2") == ["openai/gpt-image-2", "local/vary"]
-    assert names.aliases["drawn"].weighted
+    assert names.aliases["drawn"].policy is AliasPolicy.WEIGHTED
     assert [weighted.weight for weighted in names.aliases["drawn"].targets] == [3.0, 1.0]
 
 

@@ -259,6 +259,23 @@ class TestFallbacks:
         assert "ABSENT_API_KEY" in events[2].reason
 
 
+class TestHowTargetsHaveBeenDoing:
+    async def test_a_failure_counts_as_long_as_its_request_had(self, gateway_over: MakeGateway) -> None:
+        names = directory(provider("a", FakeBackend(fails(ErrorKind.UNAVAILABLE))), provider("b", FakeBackend()))
+        await gateway_over(names).create(request(fallbacks=("b/m",)), request_context())
+        failed, made = (names.standings.time_s(Target(name, "m")) for name in "ab")
+        assert failed is not None
+        assert made is not None
+        assert failed > made
+
+    async def test_what_is_not_the_targets_fault_says_nothing_of_it(self, gateway_over: MakeGateway) -> None:
+        names = directory(provider("a", FakeBackend(fails(ErrorKind.CONTENT_REJECTED))))
+        with pytest.raises(GatewayError):
+            await gateway_over(names).create(request(), request_context())
+        assert names.standings.time_s(Target("a", "m")) is None
+        assert names.standings.running(Target("a", "m")) == 0
+
+
 class TestSomeImagesMissing:
     async def test_the_next_target_makes_them(self, gateway_over: MakeGateway) -> None:
         first, second = FakeBackend(makes(RED, RED)), FakeBackend(makes(BLUE))
