@@ -15,7 +15,7 @@ from service.gateway.backends.local import LocalBackend
 from service.gateway.backends.remote import RemoteBackend
 from service.gateway.directory import Alias, Directory, Provider
 from service.providers.base import Endpoint
-from service.providers.registry import TRANSLATORS
+from service.providers.registry import translator
 from service.routing.backoff import Backoff
 from service.routing.breaker import BreakerPolicy, Breakers
 from service.routing.retry import RetryPolicy
@@ -134,7 +134,7 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
         ),
     )
     headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
-    return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)
+    return Upstream(translator(entry.translator), endpoint, credentials, exchange, headers)
 
 
 def _profiles(entry: ProviderEntry, settings: ProviderSettings) -> Mapping[str, Profile]:

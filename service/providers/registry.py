@@ -1,11 +1,16 @@
-"""Which translator speaks which wire format, by the name that catalog.yaml and the configuration use.
+"""Which translator speaks which wire format, by the name that the catalogue and the configuration use.
 
-A provider that speaks another's format is a section of catalog.yaml, not a row here.
+A provider that speaks another's format is a file of the catalogue, not a row here. A format of somebody's own may come
+from an installed package, which names its translator (a class without arguments, or an instance) as an entry point:
+
+    [project.entry-points."image_variations.translators"]
+    in_house = "our_models.translator:InHouse"
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from service.providers.azure_foundry import AzureFoundryImages
@@ -57,3 +62,24 @@ TRANSLATORS: Mapping[str, Translator] = MappingProxyType(
         "xai_edits": XAIEdits(),
     }
 )
+
+ENTRY_POINTS = "image_variations.translators"
+"""The group in which packages name translators of their own."""
+
+
+def translator(name: str) -> Translator:
+    """The translator of this name: ours, or one that an installed package brings. A package cannot replace ours.
+
+    Raises:
+        LookupError: There is none.
+    """
+    if name in TRANSLATORS:
+        return TRANSLATORS[name]
+    for found in entry_points(group=ENTRY_POINTS, name=name):
+        made = found.load()
+        brought: Translator = made() if isinstance(made, type) else made
+        return brought
+    raise LookupError(
+        f"there is no translator {name!r}: it is none of {', '.join(TRANSLATORS)}, and no installed package names it "
+        f"as an entry point of the group {ENTRY_POINTS}"
+    )
