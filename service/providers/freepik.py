@@ -1,7 +1,7 @@
 """Freepik (Magnific): reimagine-flux, which varies a picture without a prompt.
 
 Request and answer follow the vendor's documentation; none is recorded. Clients disagree on whether the first answer
-holds the picture, so it is taken from there or polled for.
+holds the picture, so it is taken from there or polled for, at the path that the vendor's other tasks have.
 """
 
 from __future__ import annotations
