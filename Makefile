@@ -20,7 +20,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
+.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,8 +71,11 @@ bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up t
 	PYTHONPATH=gen/python $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
 
+catalog-check: $(VENV)/dev-installed ## List facts of the catalogue that are old, at their end, or otherwise in LiteLLM's table
+	@PYTHONPATH=. $(BIN)/python tools/catalog_check.py $(CATALOG_CHECK)
+
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules tests/contract/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
@@ -91,10 +94,13 @@ generated: $(VENV)/dev-installed
 	tools/check_generated.sh $(BIN)/python
 
 .PHONY: node-installed
-# The Node SDK is one of the judges of the REST surface; without Node its test says that it was skipped.
+# Node SDKs are judges, one of the REST surface and one of what vendors are sent; without Node their tests say that
+# they were skipped.
 node-installed:
 	@if command -v npm >/dev/null && [ ! -d tests/envoy/node/node_modules/openai ]; then \
 		cd tests/envoy/node && npm ci --silent --no-audit --no-fund; fi
+	@if command -v npm >/dev/null && [ ! -d tests/contract/node/node_modules/ai ]; then \
+		cd tests/contract/node && npm ci --silent --no-audit --no-fund; fi
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)

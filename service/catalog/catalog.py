@@ -66,6 +66,11 @@ class ProviderEntry:
     default_profile: Profile
     models: Mapping[str, Profile]
 
+    @property
+    def self_hosted(self) -> bool:
+        """Whether its users run it themselves, at addresses and with models of their own."""
+        return urlsplit(self.base_url).hostname == "127.0.0.1"
+
 
 @functools.cache
 def load(overlay: Path | None = None) -> Mapping[str, ProviderEntry]:

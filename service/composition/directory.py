@@ -18,7 +18,7 @@ from service.gateway.backends.local import LocalBackend
 from service.gateway.backends.remote import RemoteBackend
 from service.gateway.directory import Alias, Directory, Provider
 from service.providers.base import Credential, Endpoint
-from service.providers.registry import TRANSLATORS
+from service.providers.registry import translator
 from service.routing.backoff import Backoff
 from service.routing.breaker import BreakerPolicy, Breakers
 from service.routing.retry import RetryPolicy
@@ -69,17 +69,16 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor, secr
                 backend,
                 _profiles(entry, each),
                 # Of a server that speaks a vendor's format, the models are those that the operator lists, if any.
-                default_profile=catalog.unlisted(entry) if entry.models or not each.models else None,
+                default_profile=(
+                    catalog.unlisted(entry) if entry.models or entry.self_hosted or not each.models else None
+                ),
                 concurrency=each.concurrency,
                 checks_keys=bool(needs_key),
                 allow_raw=allow_raw,
                 always_raw=allow_raw and each.always_raw,
             )
         )
-    aliases = {
-        name: Alias(alias.weighted_targets, weighted=alias.policy == "weighted")
-        for name, alias in config.aliases.items()
-    }
+    aliases = {name: Alias(alias.weighted_targets, policy=alias.policy) for name, alias in config.aliases.items()}
     for name in RETIRED_NAMES:
         if name not in aliases and not any(name in provider.profiles for provider in providers):
             aliases[name] = default_alias(config.default_route, aliases)
@@ -145,7 +144,7 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
     )
     headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
     way = provider_way(settings, config)
-    return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers, way)
+    return Upstream(translator(entry.translator), endpoint, credentials, exchange, headers, way)
 
 
 def _follow_keys(settings: ProviderSettings, credentials: Credentials, secret_files: SecretFiles) -> None:

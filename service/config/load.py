@@ -20,6 +20,7 @@ from service.config.problems import ConfigError, Problem, did_you_mean
 from service.config.providers import ProviderSettings
 from service.config.routes import Resolver, unusable_targets
 from service.config.vendors import find
+from service.providers.registry import translator
 
 DEFAULT_FILE = Path("gateway.yaml")
 
@@ -217,6 +218,10 @@ def _check_provider(
         hint = did_you_mean(provider_type, types)
         document.report(path, f"{provider_type!r} is not a known type of provider{advice}{hint}")
         return
+    try:
+        translator(entry.translator)
+    except LookupError as error:
+        document.report(("providers", name), str(error))
     if provider.enabled and not (provider.base_url or entry.base_url):
         document.report(("providers", name), f"needs a base_url: every {entry.title} has its own")
     for model, overrides in provider.models.items():

@@ -34,6 +34,7 @@ from service.config.fields import (
 from service.config.providers import ProviderSettings
 from service.core.values import Target
 from service.governance.authentication import AccessSettings
+from service.routing.ordering import AliasPolicy
 from service.routing.route import WeightedTarget
 
 EMBEDDED_PROVIDER = "local"
@@ -246,10 +247,10 @@ class AliasTarget(Settings):
 
 
 class AliasSettings(Settings):
-    """What a name stands for: targets that are tried in ``order``, or in an order drawn by weight."""
+    """What a name stands for: targets, and in which order they are tried."""
 
     targets: Annotated[tuple[AliasTarget, ...], Field(min_length=1, max_length=MOST_TARGETS)]
-    policy: Literal["order", "weighted"] = "order"
+    policy: AliasPolicy = AliasPolicy.ORDER
 
     @model_validator(mode="before")
     @classmethod

@@ -186,9 +186,8 @@ class ProviderSettings(Settings):
         """What is known of this provider: the catalog's entry for its type, without what holds for the vendor only."""
         inherits = self.inherit_catalog
         if inherits is None:
-            # Servers that their users run are at addresses of their users' own.
-            users_own = catalogued.default_profile.free and not self.models
-            inherits = users_own or is_vendors(catalogued, self.base_url)
+            # Servers that their users run are at addresses of their users' own, with any models.
+            inherits = (catalogued.self_hosted and not self.models) or is_vendors(catalogued, self.base_url)
         return catalogued if inherits else elsewhere(catalogued)
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ class Admission:
         """
         if caller.confined:
             return self._confined_route(request)
-        return self._directory.route(request.model, request.fallbacks, caller.key)
+        return self._directory.route(request.model, request.fallbacks, caller.key, request)
 
     @contextlib.asynccontextmanager
     async def admitted(
