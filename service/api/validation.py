@@ -138,11 +138,15 @@ def _check_image(fields: Fields) -> None:
     if fields.image or fields.image_url:
         return
     if fields.image_given:
-        raise invalid("image", "image is empty: send the bytes of a PNG, JPEG, WebP or GIF file.")
+        raise invalid(
+            "image", "image is empty: send the bytes of a PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF or BMP file."
+        )
     misnamed = next((name for name in fields.unknown_names if _IMAGE_LIKE.match(name)), "")
     hint = f" The field {misnamed[:64]!r} is not read: name it image." if misnamed else ""
     raise invalid(
-        "image", f"image is required: a PNG, JPEG, WebP or GIF file, or an image_url.{hint}", code="missing_image"
+        "image",
+        f"image is required: a PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF or BMP file, or an image_url.{hint}",
+        code="missing_image",
     )
 
 

@@ -15,7 +15,7 @@ from service.cache.entries import Entry, StoredResult, dump, parse
 from service.cache.sketches import SKETCH, sketch
 from service.imaging.perceptual_key import PerceptualKey
 from service.storage.errors import StorageError
-from service.storage.redis import RedisServer, answer
+from service.storage.redis import RedisServer, Script, answer
 
 # The number is that of the layout of what is kept: another version never reads this one's.
 _PREFIX: Final = "image-variations:cache:1:"
@@ -32,7 +32,7 @@ class RedisCache(CacheStore):
     Images are held by the server, in memory: its ``maxmemory`` should be well above the bound, without eviction.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user, password and database number if need be.
+        url: As for ``RedisServer``. In a cluster, one of its servers holds the whole cache.
 
     Raises:
         ValueError: It is not such a URL.
@@ -41,13 +41,8 @@ class RedisCache(CacheStore):
     def __init__(self, url: str, bounds: Bounds) -> None:
         self._server = RedisServer(url, longest_wait_s=_LONGEST_WAIT_S, decodes=False)
         self._bounds = bounds
-        register = self._server.client.register_script
-        self._read = register(scripts.READ)
-        self._additions = register(scripts.ADDITIONS)
-        self._put = register(scripts.PUT)
-        self._delete = register(scripts.DELETE)
-        self._delete_space = register(scripts.DELETE_SPACE)
-        self._sweep = register(scripts.SWEEP)
+        # In a cluster the part in braces decides the server: the whole cache is on one.
+        self._prefix = f"{{{_PREFIX}}}" if self._server.clustered else _PREFIX
 
     async def find(self, direct: bytes, now: float) -> StoredResult | None:
         return await self._entry(direct.hex(), "", now)
@@ -57,7 +52,7 @@ class RedisCache(CacheStore):
 
     async def additions(self, since: Position) -> Additions:
         life, number, count, sketches = await self._run(
-            self._additions, since.life, since.number, secrets.token_hex(16), _MOST_ADDITIONS
+            scripts.ADDITIONS, since.life, since.number, secrets.token_hex(16), _MOST_ADDITIONS
         )
         if len(sketches) != count * SKETCH.itemsize:
             raise StorageError("Redis holds something else under our keys")
@@ -66,10 +61,10 @@ class RedisCache(CacheStore):
         return Additions(sketches, until, more=count == _MOST_ADDITIONS, anew=anew)
 
     async def summaries(self, entry_ids: Sequence[str], now: float) -> Mapping[str, Summary]:
-        async with self._server.reached():
-            pipeline: Any = self._server.client.pipeline(transaction=False)
+        async with self._server.reached(self._prefix) as client:
+            pipeline: Any = client.pipeline(transaction=False)
             for entry_id in entry_ids:
-                pipeline.hmget(f"{_PREFIX}entry:{entry_id}", "expires", "bucket", "look", "layout", "aspect")
+                pipeline.hmget(f"{self._prefix}entry:{entry_id}", "expires", "bucket", "look", "layout", "aspect")
             rows = await pipeline.execute()
         found = {}
         for entry_id, (expires, bucket, look, layout, aspect) in zip(entry_ids, rows, strict=True):
@@ -91,7 +86,7 @@ class RedisCache(CacheStore):
             **{_image(position): each.image.data for position, each in enumerate(entry.result.images)},
         }
         await self._run(
-            self._put,
+            scripts.PUT,
             entry.id,
             entry.direct.hex(),
             _space(entry.scope, entry.namespace),
@@ -106,24 +101,24 @@ class RedisCache(CacheStore):
         return True
 
     async def delete(self, entry_id: str, scope: str) -> bool:
-        return bool(await self._run(self._delete, entry_id, scope))
+        return bool(await self._run(scripts.DELETE, entry_id, scope))
 
     async def delete_namespace(self, scope: str, namespace: str) -> int:
-        return await self._repeatedly(self._delete_space, _space(scope, namespace), _MOST_REMOVED)
+        return await self._repeatedly(scripts.DELETE_SPACE, _space(scope, namespace), _MOST_REMOVED)
 
     async def sweep(self, now: float) -> int:
         bounds = self._bounds
-        return await self._repeatedly(self._sweep, repr(now), bounds.max_bytes, bounds.max_entries, _MOST_REMOVED)
+        return await self._repeatedly(scripts.SWEEP, repr(now), bounds.max_bytes, bounds.max_entries, _MOST_REMOVED)
 
     async def count(self) -> int:
-        async with self._server.reached():
-            return int(await answer(self._server.client.zcard(f"{_PREFIX}use")))
+        async with self._server.reached(self._prefix) as client:
+            return int(await answer(client.zcard(f"{self._prefix}use")))
 
     async def aclose(self) -> None:
         await self._server.aclose()
 
     async def _entry(self, direct: str, entry_id: str, now: float) -> StoredResult | None:
-        fields = await self._run(self._read, direct, entry_id, repr(now))
+        fields = await self._run(scripts.READ, direct, entry_id, repr(now))
         if not fields:
             return None
         entry = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -135,16 +130,15 @@ class RedisCache(CacheStore):
         except (KeyError, ValueError) as error:
             raise StorageError(f"an entry cannot be read: {error}") from None
 
-    async def _repeatedly(self, script: Any, *arguments: str | bytes | int) -> int:
+    async def _repeatedly(self, script: Script, *arguments: str | bytes | int) -> int:
         """Runs a script that removes until it removes nothing more."""
         total = 0
         while removed := int(await self._run(script, *arguments)):
             total += removed
         return total
 
-    async def _run(self, script: Any, *arguments: str | bytes | int) -> Any:
-        async with self._server.reached():
-            return await script(keys=[_PREFIX], args=arguments)
+    async def _run(self, script: Script, *arguments: str | bytes | int) -> Any:
+        return await self._server.run(script, [self._prefix], arguments)
 
 
 def _image(position: int) -> str:

@@ -10,12 +10,14 @@ Keys, all below one prefix that every script is given as KEYS[1]:
     life            random: another one after a server has lost what it held
     number          integer: additions so far
 
-The keys of entries are derived inside the scripts, so this is for one server, not for a sharded cluster.
+The keys of entries are derived inside the scripts, so in a cluster the prefix is in braces: all keys are on one server.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from service.storage.redis import Script
 
 _REMOVE: Final = """
 local prefix = KEYS[1]
@@ -51,7 +53,7 @@ local function make_room(wanted, more, max_bytes, max_entries, most)
 end
 """
 
-READ: Final = """
+READ: Final = Script("""
 -- ARGV: a direct digest or an empty string, an id, now. Returns the entry's fields and values in turn, or nothing.
 local prefix, id = KEYS[1], ARGV[2]
 if ARGV[1] ~= '' then
@@ -66,9 +68,9 @@ if not expires or tonumber(expires) <= tonumber(ARGV[3]) then
 end
 redis.call('ZADD', prefix .. 'use', ARGV[3], id)
 return redis.call('HGETALL', prefix .. 'entry:' .. id)
-"""
+""")
 
-ADDITIONS: Final = """
+ADDITIONS: Final = Script("""
 -- ARGV: the life and number known, a new life in case there is none, how many at most.
 -- Returns the life, the number of the last sketch, how many there are, and all of them as one string.
 local prefix = KEYS[1]
@@ -85,9 +87,9 @@ if #sketches > 0 then
     last = redis.call('ZSCORE', log, sketches[#sketches])
 end
 return {life, tostring(last), #sketches, table.concat(sketches)}
-"""
+""")
 
-PUT: Final = (
+PUT: Final = Script(
     _REMOVE
     + """
 -- ARGV: id, direct, space, sketch, size, expires, now, most bytes, most entries, then fields and values in turn.
@@ -111,7 +113,7 @@ redis.call('ZADD', prefix .. 'log', redis.call('INCR', prefix .. 'number'), ARGV
 """
 )
 
-DELETE: Final = (
+DELETE: Final = Script(
     _REMOVE
     + """
 -- ARGV: id, scope.
@@ -122,7 +124,7 @@ return remove(ARGV[1])
 """
 )
 
-DELETE_SPACE: Final = (
+DELETE_SPACE: Final = Script(
     _REMOVE
     + """
 -- ARGV: space, how many at most.
@@ -134,7 +136,7 @@ return #ids
 """
 )
 
-SWEEP: Final = (
+SWEEP: Final = Script(
     _REMOVE
     + """
 -- ARGV: now, most bytes, most entries, how many to remove at most.

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from service.catalog import documents
 from service.catalog.profile import Price, Profile, PromptRule
-from service.core.values import ImageFormat, Size
+from service.core.values import WRITTEN_FORMATS, ImageFormat, Size
 
 EMBEDDED_TRANSLATOR = "embedded"
 """Stands where a provider is no HTTP API but the engine inside this service."""
@@ -65,6 +65,11 @@ class ProviderEntry:
     notes: str
     default_profile: Profile
     models: Mapping[str, Profile]
+
+    @property
+    def self_hosted(self) -> bool:
+        """Whether its users run it themselves, at addresses and with models of their own."""
+        return urlsplit(self.base_url).hostname == "127.0.0.1"
 
 
 @functools.cache
@@ -292,9 +297,9 @@ def _sizes(value: Any, where: str) -> tuple[Size, ...]:
 
 def _formats(value: Any, where: str) -> tuple[ImageFormat, ...]:
     try:
-        return tuple(ImageFormat(item) for item in _list(value, where))
+        return tuple(WRITTEN_FORMATS[WRITTEN_FORMATS.index(item)] for item in _list(value, where))
     except ValueError:
-        raise ValueError(f"{where}: must be a list of {', '.join(ImageFormat)}, not {value!r}") from None
+        raise ValueError(f"{where}: must be a list of {', '.join(WRITTEN_FORMATS)}, not {value!r}") from None
 
 
 def _prompt_rule(value: Any, where: str) -> PromptRule:

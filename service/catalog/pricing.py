@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from service.catalog.fit import USUAL_PIXELS, size_to_ask
 from service.catalog.profile import Price, Profile
 from service.core.calls import CallResult
+from service.core.errors import GatewayError
 from service.core.values import Size, Usage, VariationRequest
 
 _TOKENS_PER_PRICE = 1_000_000
@@ -40,6 +41,17 @@ def cost_usd(result: CallResult, price: Price | None, sizes: Sequence[Size | Non
     if tokens is None or megapixels is None:
         return None
     return price.per_request + price.per_image * len(result.images) + tokens + megapixels
+
+
+def failed_cost_usd(failure: GatewayError, price: Price | None) -> float | None:
+    """What work that came to nothing cost by the provider's own account, None where it gives none."""
+    if failure.cost_usd is not None:
+        return failure.cost_usd
+    if failure.usage is None or price is None:
+        return None
+    tokens = _tokens_usd(failure.usage, price)
+    # A price by the image or the request is for images; whether it is asked where there are none, nobody says.
+    return tokens or None
 
 
 def _tokens_usd(usage: Usage | None, price: Price) -> float | None:

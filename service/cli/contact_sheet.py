@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from service.core.values import Size
 from service.imaging.decode import decode, flatten
 from service.imaging.inspect import ImageLimits
 from service.imaging.resize import fit_within
@@ -50,8 +49,8 @@ def contact_sheet(pictures: Sequence[tuple[str, bytes]]) -> Image.Image:
 
 
 def _reduced(data: bytes) -> Image.Image:
-    picture = decode(data, limits=ImageLimits(), at_least=Size(CELL, CELL))
-    return flatten(fit_within(picture, max_side=CELL, max_pixels=CELL * CELL))
+    picture = fit_within(decode(data, limits=ImageLimits()), max_side=CELL, max_pixels=CELL * CELL)
+    return Image.fromarray(flatten(picture).array())
 
 
 def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -17,6 +17,8 @@ _ENVOY_PATIENCE_S = 5.0
 _LONGEST_SILENCE_S = 60.0
 # A request may take that long to arrive (request_timeout in envoy.yaml); its own time begins when it has.
 _LONGEST_ARRIVAL_S = 300.0
+# The service holds each request about three times while it works on it, Envoy once.
+_ENVOY_SHARE = 4
 # Files that Envoy needs besides connections of callers: its own, and those to the service.
 _OTHER_FILES = 256
 # Envoy holds requests that wait to be refused by the service besides those that are being worked on.
@@ -29,12 +31,14 @@ def files_allowed() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
-def render(config: Config, *, most_files: int | None = None) -> str:
+def render(config: Config, *, most_files: int | None = None, memory: int | None = None) -> str:
     """The configuration as YAML.
 
     Args:
         most_files: How many files Envoy may have open: connections beyond that would wait for one for ever. None or
             negative: as many as it likes.
+        memory: Bytes that the machine or container has for service and Envoy; Envoy takes a quarter at most. None:
+            as much as is configured.
 
     Raises:
         FileNotFoundError: The installation lacks envoy.yaml or the descriptor set.
@@ -44,6 +48,7 @@ def render(config: Config, *, most_files: int | None = None) -> str:
     if most_files is not None and most_files > 0:
         connections = max(1, min(connections, most_files - _OTHER_FILES))
     most_requests = max(connections, _REQUESTS_PER_PLACE * config.limits.concurrent_requests)
+    heap = config.limits.envoy_memory if memory is None else min(config.limits.envoy_memory, memory // _ENVOY_SHARE)
     resources = document["static_resources"]
     _set_address(document["admin"]["address"], config.listen.admin)
     _set_address(resources["listeners"][0]["address"], config.listen.http)
@@ -53,19 +58,19 @@ def render(config: Config, *, most_files: int | None = None) -> str:
     _set_everywhere(
         document,
         {
-            "proto_descriptor": str(_descriptor_set()),
             "max_request_body_size": config.limits.request_bytes,
             "max_response_body_size": config.limits.response_bytes,
             "largest_request": config.limits.request_bytes,
             "ask_before_body": _needs_credentials(config),
             "stream_idle_timeout": f"{config.limits.request_timeout + _LONGEST_SILENCE_S:g}s",
             "max_stream_duration": f"{config.limits.request_timeout + _LONGEST_SILENCE_S + _LONGEST_ARRIVAL_S:g}s",
-            "max_heap_size_bytes": config.limits.envoy_memory,
+            "max_heap_size_bytes": heap,
             "max_active_downstream_connections": connections,
             "max_requests": most_requests,
             "max_pending_requests": most_requests,
         },
     )
+    _find_generated(document)
     timeout = f"{config.limits.request_timeout + _ENVOY_PATIENCE_S:g}s"
     for route in _routes(resources):
         if "route" in route:
@@ -86,15 +91,28 @@ def _found(name: str, *places: Path) -> str:
     raise FileNotFoundError(f"{name} is not part of this installation")
 
 
-def _descriptor_set() -> Path:
+def _find_generated(node: Any) -> None:
+    """Replaces paths in gen/ by where those files are in this installation."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("proto_descriptor", "filename"):
+                node[key] = str(_generated(value.removeprefix("gen/")))
+            else:
+                _find_generated(value)
+    elif isinstance(node, list):
+        for each in node:
+            _find_generated(each)
+
+
+def _generated(name: str) -> Path:
     import imagevariations
 
     package = Path(str(imagevariations.__file__)).parent
     # In a checkout it stands beside gen/python, in a wheel within the package.
-    for place in (package.parents[1] / "imagevariations.binpb", package / "imagevariations.binpb"):
+    for place in (package.parents[1] / name, package / name):
         if place.is_file():
             return place
-    raise FileNotFoundError("imagevariations.binpb is not part of this installation; `make gen` makes it")
+    raise FileNotFoundError(f"{name} is not part of this installation; `make gen` makes it")
 
 
 def _set_address(place: dict[str, Any], address: Address) -> None:

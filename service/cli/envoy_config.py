@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from service.cli.envoy import files_allowed, render
+from service.concurrency.machine import usable_memory_bytes
 from service.config import ConfigError, load
 
 
@@ -17,5 +18,5 @@ def envoy_config(file: Path | None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    print(render(config, most_files=files_allowed()), end="")
+    print(render(config, most_files=files_allowed(), memory=usable_memory_bytes()), end="")
     return 0

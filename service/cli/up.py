@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from service.cli.envoy import files_allowed, render
+from service.concurrency.machine import usable_memory_bytes
 from service.concurrency.tasks import started
 from service.config import EMBEDDED_PROVIDER, Config
 
@@ -165,7 +166,7 @@ def _write(config: Config) -> Path:
     directory = config.state_path / "run"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"envoy-{config.listen.http.port}-{os.getpid()}.yaml"
-    path.write_text(render(config, most_files=files_allowed()), encoding="utf-8")
+    path.write_text(render(config, most_files=files_allowed(), memory=usable_memory_bytes()), encoding="utf-8")
     return path
 
 

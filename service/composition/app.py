@@ -30,9 +30,11 @@ from service.composition.cache import opened_cache
 from service.composition.directory import make_directory, model_warnings
 from service.composition.governance import opened_governance
 from service.composition.results import open_results, sweeping
+from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
 from service.composition.transport import opened_transport
 from service.concurrency.pools import ImagingPool, WorkerPool
+from service.concurrency.tasks import repeating
 from service.config import Config
 from service.gateway.admission import Admission
 from service.gateway.backends.local import LocalBackend
@@ -97,7 +99,11 @@ async def running(config: Config) -> AsyncIterator[int]:
         caching = await stack.enter_async_context(opened_cache(config, imaging, limits))
         transport = await stack.enter_async_context(opened_transport(config))
 
-        directory = make_directory(config, local, transport.executor)
+        secret_files = SecretFiles()
+        directory = make_directory(config, local, transport.executor, secret_files)
+        await stack.enter_async_context(
+            repeating(secret_files.reread, name="reading secrets anew", every_s=REREAD_EVERY_S)
+        )
         limitations = () if engine.availability() else engine.limitations()
         warnings = model_warnings(directory, datetime.now(UTC).date(), limitations)
         for target, sentences in warnings.items():

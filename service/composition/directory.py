@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -9,14 +10,16 @@ from datetime import UTC, date, datetime, timedelta
 from service.catalog import catalog
 from service.catalog.catalog import ProviderEntry
 from service.catalog.profile import Profile
+from service.composition.secrets import SecretFiles
+from service.composition.transport import provider_way
 from service.config import EMBEDDED_PROVIDER, Config, ProviderSettings, parse_target
 from service.config.routes import SHIPPED_ALIASES
 from service.core.values import Target
 from service.gateway.backends.local import LocalBackend
 from service.gateway.backends.remote import RemoteBackend
 from service.gateway.directory import Alias, Directory, Provider
-from service.providers.base import Endpoint
-from service.providers.registry import TRANSLATORS
+from service.providers.base import Credential, Endpoint
+from service.providers.registry import translator
 from service.routing.backoff import Backoff
 from service.routing.breaker import BreakerPolicy, Breakers
 from service.routing.retry import RetryPolicy
@@ -33,8 +36,12 @@ RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5",
 SUNSET_NOTICE = timedelta(days=60)
 
 
-def make_directory(config: Config, local: LocalBackend, executor: Executor) -> Directory:
-    """Every provider and alias that the configuration names; with direct keys, the rest of the catalog too."""
+def make_directory(config: Config, local: LocalBackend, executor: Executor, secret_files: SecretFiles) -> Directory:
+    """Every provider and alias that the configuration names; with direct keys, the rest of the catalog too.
+
+    Args:
+        secret_files: Follows the files that hold providers' keys.
+    """
     entries = config.entries
     breakers = Breakers(BreakerPolicy(failures=config.breaker.failures, open_s=config.breaker.cooldown))
     providers = []
@@ -53,7 +60,9 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
         entry = each.entry(entries[each.type or name])
         # At an address of the operator's own, whether a key is needed is the operator's to know.
         needs_key = "" if each.base_url else _needs_key(name, entry)
-        backend = RemoteBackend(_upstream(name, entry, each, config), executor, breakers, needs_key=needs_key)
+        upstream = _upstream(name, entry, each, config)
+        _follow_keys(each, upstream.credentials, secret_files)
+        backend = RemoteBackend(upstream, executor, breakers, needs_key=needs_key)
         allow_raw = config.allow_raw if each.allow_raw is None else each.allow_raw
         providers.append(
             Provider(
@@ -61,17 +70,16 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor) -> D
                 backend,
                 _profiles(entry, each),
                 # Of a server that speaks a vendor's format, the models are those that the operator lists, if any.
-                default_profile=catalog.unlisted(entry) if entry.models or not each.models else None,
+                default_profile=(
+                    catalog.unlisted(entry) if entry.models or entry.self_hosted or not each.models else None
+                ),
                 concurrency=each.concurrency,
                 checks_keys=bool(needs_key),
                 allow_raw=allow_raw,
                 always_raw=allow_raw and each.always_raw,
             )
         )
-    aliases = {
-        name: Alias(alias.weighted_targets, weighted=alias.policy == "weighted")
-        for name, alias in config.aliases.items()
-    }
+    aliases = {name: Alias(alias.weighted_targets, policy=alias.policy) for name, alias in config.aliases.items()}
     today = datetime.now(UTC).date()
     retired = {
         name
@@ -150,7 +158,20 @@ def _upstream(name: str, entry: ProviderEntry, settings: ProviderSettings, confi
         ),
     )
     headers = {header: value.get_secret_value() for header, value in settings.headers.items()}
-    return Upstream(TRANSLATORS[entry.translator], endpoint, credentials, exchange, headers)
+    way = provider_way(settings, config)
+    return Upstream(translator(entry.translator), endpoint, credentials, exchange, headers, way)
+
+
+def _follow_keys(settings: ProviderSettings, credentials: Credentials, secret_files: SecretFiles) -> None:
+    """Has the keys that are in files replaced when the files change."""
+    for key in settings.keys:
+        if key.file:
+            credential = key.credential
+
+            def renew(secret: str, credential: Credential = credential) -> None:
+                credentials.renew(dataclasses.replace(credential, secret=secret))
+
+            secret_files.follow(key.file, credential.secret, renew)
 
 
 def _profiles(entry: ProviderEntry, settings: ProviderSettings) -> Mapping[str, Profile]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, model_validator
 
 from service.config.fields import Frozen, Number, Seconds, Secret, Settings, Whole, empty
+from service.config.secret_files import read_secret
 from service.governance.budgets import Budget
 from service.governance.keys import KEY_PREFIX, CacheScope, Team, Token, VirtualKey, digest, parse_digest
 from service.governance.rates import MOST, Counts, Rate
@@ -18,10 +19,24 @@ SHORTEST_SECRET = 24
 """Characters that a key or token needs, so that nobody guesses it."""
 
 
+_REDIS_SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+)
+
+
 def _state(value: SecretStr) -> SecretStr:
     scheme, separator, rest = value.get_secret_value().partition("://")
-    if separator and (scheme not in ("redis", "rediss", "unix") or not rest):
-        raise ValueError("must be a file, or a URL that starts with redis://, rediss:// or unix://")
+    if separator and (scheme not in _REDIS_SCHEMES or not rest):
+        raise ValueError(
+            "must be a file, or a URL that starts with redis://, rediss:// or unix://, or with redis+cluster:// or "
+            "redis+sentinel://"
+        )
     return value
 
 
@@ -113,11 +128,12 @@ class TeamSettings(Settings):
 
 
 class _SecretSettings(Settings):
-    """A name and a secret, given as it is, by the variable that holds it, or by its hash only."""
+    """A name and a secret, given as it is, by the variable or file that holds it, or by its hash only."""
 
     name: Name
     value: Secret | None = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = ""
+    file: str = ""
     hash: str = ""
 
     @model_validator(mode="before")
@@ -125,8 +141,11 @@ class _SecretSettings(Settings):
     def _look_up(cls, values: Any, info: ValidationInfo) -> Any:
         if not isinstance(values, dict):
             return values
-        if sum(bool(values.get(name)) for name in ("value", "env", "hash")) != 1:
-            raise ValueError("needs one of value, env (the variable that holds it) and hash")
+        if sum(bool(values.get(name)) for name in ("value", "env", "file", "hash")) != 1:
+            raise ValueError("needs one of value, env (the variable that holds it), file (that holds it) and hash")
+        file = values.get("file")
+        if isinstance(file, str) and file:
+            return {**values, "value": read_secret(file)}
         variable = values.get("env")
         if isinstance(variable, str) and variable:
             environment: Mapping[str, str] = (info.context or {}).get("environment", {})

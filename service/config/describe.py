@@ -74,6 +74,8 @@ class _Describer:
             shares = ", ".join(f"{{model: {target.model}, weight: {target.weight:g}}}" for target in alias.targets)
             return f"{{policy: weighted, targets: [{shares}]}}"
         models = [target.model for target in alias.targets]
+        if alias.policy != "order":
+            return f"{{policy: {alias.policy}, targets: [{', '.join(models)}]}}"
         return models[0] if len(models) == 1 else f"[{', '.join(models)}]"
 
     def _scalar(self, name: str, value: Any, path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -144,6 +145,35 @@ def _secret(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+NO_PROXY = "none"
+
+
+def _proxy_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if text == NO_PROXY:
+        return value
+    try:
+        parts = urlsplit(text)
+        sound = bool(parts.hostname) and (parts.port or 80) > 0
+    except ValueError:
+        sound = False
+    rest = sound and (parts.path.strip("/") or parts.query or parts.fragment)
+    if not sound or rest or parts.scheme != "http" or not text.isascii() or not text.isprintable():
+        raise ValueError("must be a proxy such as http://proxy.example.com:3128 or http://user:password@…, or none")
+    return SecretStr(text.rstrip("/"))
+
+
+def _certificate_file(path: str) -> str:
+    if path:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except ssl.SSLError:
+            raise ValueError("holds no certificate in PEM") from None
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror}") from None
+    return path
+
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -162,6 +192,10 @@ TrustedHost = Annotated[str, AfterValidator(_trusted_host)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 """Printable ASCII without surrounding spaces, never shown."""
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
+"""An HTTP proxy, or ``NO_PROXY``. Never shown: it may hold a password."""
+CertificateFile = Annotated[str, AfterValidator(_certificate_file)]
+"""A file with certificates in PEM; or nothing."""
 Frozen = Annotated[
     Mapping[Key, Value],
     AfterValidator(MappingProxyType),

@@ -21,9 +21,11 @@ from service.config.problems import ConfigError, Problem, did_you_mean
 from service.config.providers import ProviderSettings
 from service.config.routes import Resolver, preferred_default, unusable_targets
 from service.config.vendors import find
+from service.providers.registry import translator
 
 DEFAULT_FILE = Path("gateway.yaml")
 
+_PROXY_VARIABLES = {"proxy": ("HTTPS_PROXY", "https_proxy"), "no_proxy": ("NO_PROXY", "no_proxy")}
 _PORTS = {"GRPC_PORT": "grpc", "HTTP_PORT": "http"}
 # What the checks across sections look at; they wait until each of these is sound by itself.
 _CROSS_CHECKED = frozenset({"default_route", "aliases", "providers", "engine"})
@@ -38,7 +40,8 @@ def load(
     """Reads the configuration.
 
     The environment (GRPC_PORT, HTTP_PORT, STATE_DIRECTORY) goes before the file, the file before the defaults.
-    A provider whose usual variables are set is there without being in the file.
+    A provider whose usual variables are set is there without being in the file, and so is a proxy (HTTPS_PROXY,
+    NO_PROXY).
 
     Args:
         path: The file; it has to exist. None: ``gateway.yaml`` in the working directory, if there is one.
@@ -49,6 +52,7 @@ def load(
     """
     document = _read(path, environment)
     _override(document, environment)
+    _add_proxy(document, environment)
     entries = _catalog(document) if catalog is None else catalog
     types = {name: entry for name, entry in entries.items() if entry.translator != EMBEDDED_TRANSLATOR}
     _add_vendors(document, environment, types)
@@ -119,6 +123,23 @@ def _override(document: Document, environment: Mapping[str, str]) -> None:
     if directory:
         document.values["state_directory"] = directory
         document.variables["state_directory",] = "STATE_DIRECTORY"
+
+
+def _add_proxy(document: Document, environment: Mapping[str, str]) -> None:
+    """Adds the proxy that the usual variables name, where the file says nothing of one."""
+    section = _section(document.values, "outbound")
+    if section is None:
+        return
+    for field, names in _PROXY_VARIABLES.items():
+        name = next((name for name in names if environment.get(name, "").strip()), "")
+        if not name or section.get(field) is not None:
+            continue
+        value = environment[name].strip()
+        if field == "proxy":
+            section[field] = value if "://" in value else f"http://{value}"
+        else:
+            section[field] = [host for entry in value.split(",") if (host := entry.strip())]
+        document.variables["outbound", field] = name
 
 
 def _section(values: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -201,6 +222,10 @@ def _check_provider(
         hint = did_you_mean(provider_type, types)
         document.report(path, f"{provider_type!r} is not a known type of provider{advice}{hint}")
         return
+    try:
+        translator(entry.translator)
+    except LookupError as error:
+        document.report(("providers", name), str(error))
     if provider.enabled and not (provider.base_url or entry.base_url):
         document.report(("providers", name), f"needs a base_url: every {entry.title} has its own")
     for model, overrides in provider.models.items():

@@ -18,11 +18,13 @@ from service.config.document import Document
 from service.config.fields import (
     Address,
     Bytes,
+    CertificateFile,
     Frozen,
     Listening,
     Number,
     OptionalUrl,
     Origin,
+    ProxyUrl,
     Seconds,
     Secret,
     Settings,
@@ -32,6 +34,7 @@ from service.config.fields import (
 from service.config.providers import ProviderSettings
 from service.core.values import Target
 from service.governance.authentication import AccessSettings
+from service.routing.ordering import AliasPolicy
 from service.routing.route import WeightedTarget
 
 EMBEDDED_PROVIDER = "local"
@@ -129,13 +132,13 @@ class LimitSettings(Settings):
     response_bytes: Annotated[Bytes, Field(le=1024**3)] = 100 * 1024**2
     image_pixels: Annotated[Whole, Field(ge=1, le=500_000_000)] = 50_000_000
     request_timeout: Annotated[Seconds, Field(le=86400)] = 600.0
-    connections: Annotated[Whole, Field(ge=10, le=1_000_000)] = 10_000
-    envoy_memory: Annotated[Bytes, Field(ge=64 * 1024**2)] = 2 * 1024**3
     concurrent_requests: Annotated[Whole, Field(ge=1, le=100_000)] = 2048
     memory: Annotated[Bytes, Field(le=1024**4)] | None = None
     share_per_key: Annotated[float, Field(gt=0, le=1)] = 0.8
     waiting_requests: Annotated[Whole, Field(ge=0, le=100_000)] = 64
     longest_wait: Annotated[Seconds, Field(le=60)] = 0.5
+    connections: Annotated[Whole, Field(ge=10, le=1_000_000)] = 10_000
+    envoy_memory: Annotated[Bytes, Field(ge=64 * 1024**2)] = 2 * 1024**3
 
     @property
     def memory_bytes(self) -> int:
@@ -163,6 +166,18 @@ class TimeoutSettings(Settings):
     connect: Seconds = 5.0
     attempt: Seconds = 300.0
     target_share: Annotated[float, Field(gt=0, le=1)] = 0.7
+
+
+class OutboundSettings(Settings):
+    """How providers and results are reached.
+
+    ``proxy`` is for https, but not for loopback and the hosts of ``no_proxy``. ``ca_file`` holds certificate
+    authorities, in PEM, that are trusted beside the public ones and the system's.
+    """
+
+    proxy: ProxyUrl | None = None
+    no_proxy: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = ()
+    ca_file: CertificateFile = ""
 
 
 class BreakerSettings(Settings):
@@ -238,10 +253,10 @@ class AliasTarget(Settings):
 
 
 class AliasSettings(Settings):
-    """What a name stands for: targets that are tried in ``order``, or in an order drawn by weight."""
+    """What a name stands for: targets, and in which order they are tried."""
 
     targets: Annotated[tuple[AliasTarget, ...], Field(min_length=1, max_length=MOST_TARGETS)]
-    policy: Literal["order", "weighted"] = "order"
+    policy: AliasPolicy = AliasPolicy.ORDER
 
     @model_validator(mode="before")
     @classmethod
@@ -284,6 +299,7 @@ class Config(Settings):
     providers: Frozen[ProviderName, ProviderSettings] = Field(default_factory=empty)
     retries: RetrySettings = RetrySettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    outbound: OutboundSettings = OutboundSettings()
     breaker: BreakerSettings = BreakerSettings()
     engine: EngineSettings = EngineSettings()
     results: ResultSettings = ResultSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ssl
 from collections.abc import Mapping
 from typing import Annotated, Any, get_type_hints
 
@@ -11,10 +12,12 @@ from pydantic import BeforeValidator, Field, ValidationInfo, create_model, model
 from service.catalog.catalog import ProviderEntry, elsewhere, is_vendors
 from service.catalog.profile import Price, Profile
 from service.config.fields import (
+    CertificateFile,
     Frozen,
     HeaderName,
     Number,
     OptionalUrl,
+    ProxyUrl,
     Seconds,
     Secret,
     Settings,
@@ -22,6 +25,7 @@ from service.config.fields import (
     Whole,
     empty,
 )
+from service.config.secret_files import read_secret
 from service.core.values import Size
 from service.providers.base import Credential
 
@@ -31,8 +35,9 @@ class KeySettings(Settings):
 
     Attributes:
         name: For logs and attempts. Empty in the file: ``key-1``, ``key-2`` and so on.
-        value: The key itself, whether written in the file or taken from ``env``.
+        value: The key itself, whether written in the file or taken from ``env`` or ``file``.
         env: The environment variable that ``value`` came from, or empty.
+        file: The file that ``value`` came from, or empty. It is read anew when it changes.
         parts: What some schemes need besides or instead (AWS: access_key_id, secret_access_key, session_token).
         weight: Share of the calls, relative to the provider's other keys; 0: only when no other can be used.
         models: The models it may be used for; empty: all.
@@ -41,6 +46,7 @@ class KeySettings(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = ""
     value: Secret | None = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = ""
+    file: str = ""
     parts: Frozen[str, Secret] = Field(default_factory=empty)
     weight: Annotated[Number, Field(ge=0, le=1_000_000)] = 1.0
     models: tuple[str, ...] = ()
@@ -53,10 +59,15 @@ class KeySettings(Settings):
         if not isinstance(values, dict):
             return values
         name = values.get("env")
-        if name and values.get("value"):
-            raise ValueError("give either value or env, not both")
-        if not name and not values.get("value") and not values.get("parts"):
-            raise ValueError("needs a value, or env naming the environment variable that holds it")
+        file = values.get("file")
+        if sum(bool(source) for source in (name, file, values.get("value"))) > 1:
+            raise ValueError("give one of value, env and file, not several")
+        if not (name or file or values.get("value") or values.get("parts")):
+            raise ValueError(
+                "needs a value, env naming the environment variable that holds it, or file naming the file"
+            )
+        if isinstance(file, str) and file:
+            return {**values, "value": read_secret(file)}
         if isinstance(name, str) and name:
             environment: Mapping[str, str] = (info.context or {}).get("environment", {})
             if not environment.get(name, "").strip():
@@ -130,6 +141,9 @@ class ProviderSettings(Settings):
         max_retries: None: ``retries.max``.
         concurrency: Most calls at a time. None: no limit of its own.
         allow_raw: Whether raw requests and responses may be shown. None: the general ``allow_raw``.
+        proxy: Used for every request to it; ``none``: no proxy. None: as ``outbound`` says.
+        client_certificate: Ours, in PEM with its chain, for a server that asks for one, and
+        client_key: the key of it. Empty: it is in the same file.
         always_raw: Whether they are shown in every answer, without being asked for; ``allow_raw`` has to let them.
     """
 
@@ -147,14 +161,33 @@ class ProviderSettings(Settings):
     concurrency: Annotated[Whole, Field(ge=1, le=100_000)] | None = None
     allow_raw: bool | None = None
     always_raw: bool = False
+    proxy: ProxyUrl | None = None
+    client_certificate: CertificateFile = ""
+    client_key: str = ""
+
+    @model_validator(mode="after")
+    def _check_client_key(self) -> ProviderSettings:
+        if self.client_key and not self.client_certificate:
+            raise ValueError("client_key needs a client_certificate")
+        if self.client_certificate:
+            try:
+                # The password, never right, keeps OpenSSL from asking for one at the terminal.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+                    self.client_certificate,
+                    self.client_key or None,
+                    password="-",  # noqa: S106 - no password at all
+                )
+            except OSError as error:
+                reason = "the file cannot be read" if not isinstance(error, ssl.SSLError) else "it does not fit"
+                raise ValueError(f"client_certificate has no key in client_key or its own file: {reason}") from None
+        return self
 
     def entry(self, catalogued: ProviderEntry) -> ProviderEntry:
         """What is known of this provider: the catalog's entry for its type, without what holds for the vendor only."""
         inherits = self.inherit_catalog
         if inherits is None:
-            # Servers that their users run are at addresses of their users' own.
-            users_own = catalogued.default_profile.free and not self.models
-            inherits = users_own or is_vendors(catalogued, self.base_url)
+            # Servers that their users run are at addresses of their users' own, with any models.
+            inherits = (catalogued.self_hosted and not self.models) or is_vendors(catalogued, self.base_url)
         return catalogued if inherits else elsewhere(catalogued)
 
     @model_validator(mode="after")

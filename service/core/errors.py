@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from service.core.values import Attempt
+from service.core.values import Attempt, Usage
 
 
 class ErrorKind(Enum):
@@ -74,6 +74,7 @@ class GatewayError(Exception):
         may_have_run: Whether a provider may have done (and billed) the work in spite of the failure.
             True unless the failure proves otherwise, so that nothing paid for is repeated.
         attempts: Every try that was made for the request, in order.
+        usage, cost_usd: What the provider says that the failed work came to, where it does.
     """
 
     kind: ErrorKind
@@ -84,6 +85,8 @@ class GatewayError(Exception):
     upstream_status: int | None
     may_have_run: bool
     attempts: tuple[Attempt, ...]
+    usage: Usage | None
+    cost_usd: float | None
 
     def __init__(
         self,
@@ -96,6 +99,8 @@ class GatewayError(Exception):
         upstream_status: int | None = None,
         may_have_run: bool = True,
         attempts: Sequence[Attempt] = (),
+        usage: Usage | None = None,
+        cost_usd: float | None = None,
     ) -> None:
         super().__init__(message)
         self.__dict__.update(
@@ -107,6 +112,8 @@ class GatewayError(Exception):
             upstream_status=upstream_status,
             may_have_run=may_have_run,
             attempts=tuple(attempts),
+            usage=usage,
+            cost_usd=cost_usd,
         )
 
     def replaced(self, **changes: Any) -> GatewayError:

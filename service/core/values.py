@@ -9,16 +9,24 @@ from typing import Any, Final
 
 
 class ImageFormat(StrEnum):
-    """An image file format, named as Pillow's lower-case format name."""
+    """An image file format. Results are PNG, JPEG or WebP; the others are taken as input only."""
 
     PNG = "png"
     JPEG = "jpeg"
     WEBP = "webp"
     GIF = "gif"
+    HEIC = "heic"
+    AVIF = "avif"
+    TIFF = "tiff"
+    BMP = "bmp"
 
     @property
     def media_type(self) -> str:
         return f"image/{self.value}"
+
+
+WRITTEN_FORMATS = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF)
+"""The formats that files can be made in, and so those that a model's input can be converted to."""
 
 
 class ResponseFormat(StrEnum):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from service.engine.engine import (
     AUTOMATIC_SIDE,
+    IDEAS,
     LARGEST_SIDE,
     MODELS,
     SMALLEST_SIDE,
+    STYLES,
     Cancelled,
     automatic_size,
     availability,
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTOMATIC_SIDE",
+    "IDEAS",
     "LARGEST_SIDE",
     "MODELS",
     "SMALLEST_SIDE",
+    "STYLES",
     "Cancelled",
     "Source",
     "automatic_size",

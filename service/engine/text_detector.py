@@ -1,4 +1,4 @@
-"""Whether a picture is mostly text, which must be neither mirrored nor bent."""
+"""Text by the shape and the rows of its letters: whether a picture is mostly text, and where its lines are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.arrays import ByteArray, resize
+from service.engine.boxes import Box
 
 _SIDE = 512
 _MOST_GLYPHS = 1200
@@ -32,6 +33,25 @@ def text_score(pixels: ByteArray) -> float:
         _, _, statistics, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
         best = max(best, _score_glyphs(_glyph_boxes(np.asarray(statistics[1:], np.int32))))
     return best
+
+
+def text_lines(pixels: ByteArray) -> tuple[Box, ...]:
+    """The boxes of lines of at least four letters in a row, in pixels. Only for pictures that are mostly text."""
+    if not is_text(pixels):
+        return ()
+    height, width = pixels.shape[:2]
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    _, ink = cv2.threshold(edges, 0, 1, cv2.THRESH_OTSU)
+    reach = max(5, width // 40)
+    rows = cv2.morphologyEx(ink, cv2.MORPH_CLOSE, np.ones((1, reach), np.uint8))
+    rows = cv2.morphologyEx(rows, cv2.MORPH_OPEN, np.ones((3, reach), np.uint8))
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(np.asarray(rows, np.uint8))
+    return tuple(
+        Box(float(left), float(top), float(wide), float(tall))
+        for left, top, wide, tall, _ in np.asarray(statistics[1:], np.int64)
+        if wide > 3 * tall and 5 <= tall < height / 8
+    )
 
 
 def _glyph_boxes(statistics: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

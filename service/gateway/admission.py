@@ -39,7 +39,7 @@ class Admission:
         """
         if caller.confined:
             return self._confined_route(request)
-        return self._directory.route(request.model, request.fallbacks, caller.key)
+        return self._directory.route(request.model, request.fallbacks, caller.key, request)
 
     def affordable(self, targets: tuple[Target, ...], caller: Caller) -> tuple[tuple[Target, ...], tuple[str, ...]]:
         """The targets that the caller's budget can be charged for, and a warning for each of the others.

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.catalog.catalog import listed
+from service.catalog.pricing import estimated_usd
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Target
+from service.core.values import Target, VariationRequest
 from service.gateway.backends.base import Backend
 from service.governance.keys import VirtualKey
+from service.routing.ordering import AliasPolicy, Standings, cheapest, fastest, least_busy
 from service.routing.route import WeightedTarget, weighted_order
 
 _MOST_NAMES_LISTED = 40
@@ -43,11 +45,11 @@ class Provider:
 class Alias:
     """A name of the operator's for one or more targets.
 
-    ``weighted``: the targets are ordered by a draw for every request, instead of as written.
+    ``policy``: in which order they are tried.
     """
 
     targets: tuple[WeightedTarget, ...]
-    weighted: bool = False
+    policy: AliasPolicy = AliasPolicy.ORDER
 
 
 class Directory:
@@ -56,8 +58,11 @@ class Directory:
     Args:
         default_route: What requests without a model mean: an alias or ``provider/model``.
         unconfigured: Providers that could be used but are not, each with a sentence that tells what is missing.
-        draw: A source of numbers in [0, 1) for weighted aliases.
+        draw: A source of numbers in [0, 1) for aliases with a draw in their policy.
         stand_ins: Names of retired models that stand for the default route.
+
+    Attributes:
+        standings: How the targets have been doing, for aliases that go by it.
     """
 
     def __init__(
@@ -73,28 +78,36 @@ class Directory:
         self.providers = {provider.name: provider for provider in providers}
         self.aliases = aliases
         self.default_route = default_route
+        self.standings = Standings()
         self._unconfigured = unconfigured
         self._stand_ins = frozenset(stand_ins)
         self._draw = draw
 
-    def route(self, model: str, fallbacks: Sequence[str], key: VirtualKey | None = None) -> tuple[Target, ...]:
+    def route(
+        self,
+        model: str,
+        fallbacks: Sequence[str],
+        key: VirtualKey | None = None,
+        request: VariationRequest | None = None,
+    ) -> tuple[Target, ...]:
         """The targets to try, in order: those of ``model``, then those of each fallback.
 
         Args:
             key: Leaves out what it may not use of an alias or of the providers that have a model, and puts the rest
                 in an order drawn by its weights, if it has any. None: everything may be used.
+            request: What aliases that go by price estimate the price of. None: one image of the usual size.
 
         Raises:
             GatewayError: NOT_FOUND ``model_not_found`` for a name that means nothing here, listing what exists;
                 PERMISSION_DENIED for a name of which nothing may be used.
         """
-        targets = list(self._allowed(model or self.default_route, "model", key))
+        targets = list(self._allowed(model or self.default_route, "model", key, request))
         if not targets:
             assert key is not None, "only a key forbids anything"
             raise _denied(f"The key {key.name!r} may not use {model or self.default_route!r:.300}.", "model")
         forbidden = []
         for position, fallback in enumerate(fallbacks):
-            allowed = self._allowed(fallback, f"fallbacks[{position}]", key)
+            allowed = self._allowed(fallback, f"fallbacks[{position}]", key, request)
             targets.extend(allowed)
             if not allowed:
                 forbidden.append(fallback)
@@ -151,9 +164,11 @@ class Directory:
             )
         return profile
 
-    def _allowed(self, name: str, param: str, key: VirtualKey | None) -> tuple[Target, ...]:
+    def _allowed(
+        self, name: str, param: str, key: VirtualKey | None, request: VariationRequest | None
+    ) -> tuple[Target, ...]:
         """What a name stands for, as far as the key may use it."""
-        targets = self._targets(name, param)
+        targets = self._targets(name, param, request)
         if key is None:
             return targets
         if name not in self.aliases and "/" not in name:
@@ -167,12 +182,10 @@ class Directory:
             return weighted_order(weighted, self._draw)
         return allowed if name in self.aliases else allowed[:1]
 
-    def _targets(self, name: str, param: str) -> tuple[Target, ...]:
+    def _targets(self, name: str, param: str, request: VariationRequest | None) -> tuple[Target, ...]:
         alias = self.aliases.get(name)
         if alias is not None:
-            if alias.weighted:
-                return weighted_order(alias.targets, self._draw)
-            return tuple(weighted.target for weighted in alias.targets)
+            return self._ordered(alias, request or VariationRequest())
         provider_name, slash, model = name.partition("/")
         if not slash:
             # A model's bare name means the first provider that lists it.
@@ -183,6 +196,28 @@ class Directory:
         if model not in provider.profiles and provider.default_profile is None:
             raise self.unknown(name, param)
         return (Target(provider_name, model),)
+
+    def _ordered(self, alias: Alias, request: VariationRequest) -> tuple[Target, ...]:
+        targets = tuple(weighted.target for weighted in alias.targets)
+
+        def estimate(target: Target) -> float | None:
+            try:
+                return estimated_usd(request, self.profile(target))
+            except GatewayError:
+                # It is not configured or not there: the last to be tried.
+                return None
+
+        match alias.policy:
+            case AliasPolicy.ORDER:
+                return targets
+            case AliasPolicy.WEIGHTED:
+                return weighted_order(alias.targets, self._draw)
+            case AliasPolicy.CHEAPEST:
+                return cheapest(targets, estimate)
+            case AliasPolicy.FASTEST:
+                return fastest(targets, self.standings.time_s, self._draw)
+            case AliasPolicy.LEAST_BUSY:
+                return least_busy(targets, self.standings.running)
 
     def _provider_of(self, model: str) -> str:
         return next((provider.name for provider in self.providers.values() if model in provider.profiles), "")

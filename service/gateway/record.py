@@ -50,6 +50,7 @@ class Record:
         self.made_by: tuple[int, Target] | None = None
         self.cut_short = False
         self._current: tuple[int, Target] | None = None
+        self._unpriced = False
         self._begun = 0.0
         self._attempts_before = 0
         self._finish = finish
@@ -123,10 +124,9 @@ class Record:
     def add(self, report: CallReport, cost_usd: float | None) -> None:
         """Adds up what one call came to."""
         result = report.result
-        if result.usage is not None:
-            self.usage = result.usage if self.usage is None else self.usage + result.usage
-        if cost_usd is not None:
-            self.cost_usd = cost_usd if self.cost_usd is None else self.cost_usd + cost_usd
+        # A sum with a part that nobody knows is not known either.
+        self._unpriced = self._unpriced or cost_usd is None
+        self.add_spent(result.usage, cost_usd)
         self.deployment = result.deployment or self.deployment
         self.quality = result.quality or self.quality
         self.background = result.background or self.background
@@ -134,6 +134,15 @@ class Record:
         self.raw_response = report.raw_response if report.raw_response is not None else self.raw_response
         for warning in result.warnings:
             self.warn(warning)
+
+    def add_spent(self, usage: Usage | None, cost_usd: float | None) -> None:
+        """Adds up what one call came to, whether it brought images or not."""
+        if usage is not None:
+            self.usage = usage if self.usage is None else self.usage + usage
+        if self._unpriced:
+            self.cost_usd = None
+        elif cost_usd is not None:
+            self.cost_usd = cost_usd if self.cost_usd is None else self.cost_usd + cost_usd
 
     def ended(self, attempt: Attempt, cost_usd: float | None = None) -> None:
         """Notes an attempt that is over."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from service.catalog.fit import fit
-from service.catalog.pricing import cost_usd
+from service.catalog.pricing import cost_usd, failed_cost_usd
 from service.catalog.profile import Profile
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import all_of, ended, started
@@ -20,7 +20,7 @@ from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.directory import Directory, Provider
 from service.gateway.record import Record
 from service.gateway.source import Source
-from service.imaging.convert import input_complies, prepare_input
+from service.imaging.convert import passes_at_once, prepare_input
 from service.imaging.inspect import ImageLimits
 from service.routing.rules import RULES
 
@@ -78,21 +78,29 @@ class TargetRunner:
         made_before = len(record.images)
         # Ends a probe that nobody waits for any more; says nothing about the target's health.
         failure: GatewayError | None = GatewayError(ErrorKind.CANCELLED, "The try was cancelled.")
+        standings, now = self._directory.standings, asyncio.get_running_loop().time
+        begun = now()
         try:
-            errors = await all_of(
-                self._call(
-                    provider,
-                    profile,
-                    part,
-                    record,
-                    deadline=deadline,
-                    direct_key=direct_key,
-                    key_names=key_names,
-                    turn_ends=turn_ends,
+            with standings.trying(target):
+                errors = await all_of(
+                    self._call(
+                        provider,
+                        profile,
+                        part,
+                        record,
+                        deadline=deadline,
+                        direct_key=direct_key,
+                        key_names=key_names,
+                        turn_ends=turn_ends,
+                    )
+                    for part in parts
                 )
-                for part in parts
-            )
             failure = _failure(errors) if record.missing else None
+            if failure is None:
+                standings.took(target, now() - begun)
+            elif RULES[failure.kind].breaker_counts:
+                # Who fails fast is not fast: it counts as if it had taken all the time there was.
+                standings.took(target, min(deadline, turn_ends) - begun)
         finally:
             # A target that makes images is well, even where one of several calls failed.
             provider.backend.tried(target.model, None if len(record.images) > made_before else failure)
@@ -120,10 +128,15 @@ class TargetRunner:
         size = len(source.data)
         image = await self._pool.run(
             lambda: prepare_input(source.data, profile, limits=self._limits, facts=source.facts),
-            at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and input_complies(source.facts, profile),
+            at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and passes_at_once(source.facts, profile),
         )
         for warning in fitted.warnings:
             record.warn(warning)
+        if image.size.pixels < source.facts.size.pixels and not profile.square_input:
+            record.warn(
+                f"{target.provider} takes images of at most {profile.max_input_bytes:,} bytes for this model, and of "
+                f"{profile.max_input_side:,} pixels a side: made smaller, from {source.facts.size} to {image.size}."
+            )
         missing, parts = record.missing, []
         for part in fitted.parts:
             indexes = missing[part.first : part.first + part.n]
@@ -178,6 +191,7 @@ class TargetRunner:
                     report = await provider.backend.vary(part.call, profile, context)
             except GatewayError as error:
                 failure = error
+                record.add_spent(error.usage, failed_cost_usd(error, profile.price))
             # Each by itself: that one image is damaged says nothing about the others, which are paid for.
             damages = [error for error in await asyncio.gather(*keeping, return_exceptions=True) if error is not None]
         except BaseException:

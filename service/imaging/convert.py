@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-from PIL import Image
-
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import EncodedImage, ImageFormat, Size
-from service.imaging.decode import decode
+from service.core.values import WRITTEN_FORMATS, EncodedImage, ImageFormat, Size
+from service.imaging.decode import check_pixels, decode
 from service.imaging.encode import encode
-from service.imaging.inspect import ImageFacts, ImageLimits, inspect, picture_only
+from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, extract, inspect
+from service.imaging.picture import Picture
 from service.imaging.resize import crop_square, resize, resize_cover, size_within
 
 _PLAIN_MODES = frozenset(("L", "P", "RGB", "RGBA"))
@@ -40,15 +39,15 @@ def prepare_input(
     """
     facts = facts or inspect(data, limits=limits)
     if input_complies(facts, profile):
-        stripped = picture_only(data, facts.format)
+        stripped = extract(data, facts.format).data
         if len(stripped) <= profile.max_input_bytes:
+            check_pixels(stripped, facts)
             return EncodedImage(stripped, facts.format, facts.size)
-    shape = _input_shape(facts, profile)
-    size = _input_size(shape, profile)
-    image = decode(data, limits=limits, at_least=_smallest_useful(facts.size, shape, size))
+    size = _input_size(_input_shape(facts, profile), profile)
+    picture = decode(data, limits=limits)
     if profile.square_input:
-        image = crop_square(image)
-    return _encode_within(resize(image, size), facts.format, profile)
+        picture = crop_square(picture)
+    return _encode_within(resize(picture, size), facts.format, profile)
 
 
 def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits: ImageLimits) -> EncodedImage:
@@ -66,11 +65,10 @@ def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits
     if untouched is not None:
         return untouched
     try:
-        wanted = size or inspect(data, limits=limits).size
-        image = decode(data, limits=limits, at_least=wanted)
+        picture = decode(data, limits=limits)
+        return encode(resize_cover(picture, size or picture.size), output_format)
     except GatewayError as error:
         raise _unusable(error) from error
-    return encode(resize_cover(image, wanted), output_format)
 
 
 def pass_result(
@@ -89,13 +87,28 @@ def pass_result(
         facts = inspect(data, limits=limits)
         if facts.format is not output_format or (size is not None and size != facts.size) or not _is_plain(facts):
             return None
-        return EncodedImage(picture_only(data, output_format, keep_provenance=True), output_format, facts.size)
+        extracted = extract(data, output_format, keep_provenance=True)
+        # Where the mark of the end is missing, only decoding tells whether pixels are missing too.
+        return EncodedImage(extracted.data, output_format, facts.size) if extracted.complete else None
     except GatewayError as error:
         raise _unusable(error) from error
 
 
 def _unusable(error: GatewayError) -> GatewayError:
     return GatewayError(ErrorKind.BAD_RESPONSE, f"The provider's result cannot be used. {error.message}")
+
+
+# Reading the data of this many pixels, to see that all are there, takes about a millisecond.
+_MOST_PIXELS_AT_ONCE = 250_000
+
+
+def passes_at_once(facts: ImageFacts, profile: Profile) -> bool:
+    """Whether an upload's picture passes as it is and in next to no time, as long as its bytes are few.
+
+    Raises:
+        GatewayError: UNSUPPORTED, as ``prepare_input``.
+    """
+    return input_complies(facts, profile) and facts.size.pixels <= _MOST_PIXELS_AT_ONCE
 
 
 def input_complies(facts: ImageFacts, profile: Profile) -> bool:
@@ -110,7 +123,13 @@ def input_complies(facts: ImageFacts, profile: Profile) -> bool:
 
 def _is_plain(facts: ImageFacts) -> bool:
     """Whether any decoder shows the file as it is meant without understanding metadata or special channels."""
-    return facts.orientation == 1 and not facts.animated and facts.bits <= 8 and facts.mode in _PLAIN_MODES
+    return (
+        facts.format in EXTRACTED
+        and facts.orientation == 1
+        and not facts.animated
+        and facts.bits <= 8
+        and facts.mode in _PLAIN_MODES
+    )
 
 
 def _input_shape(facts: ImageFacts, profile: Profile) -> Size:
@@ -137,28 +156,25 @@ def _input_size(shape: Size, profile: Profile) -> Size:
     return size
 
 
-def _smallest_useful(whole: Size, shape: Size, size: Size) -> Size:
-    """How large the whole image must be for its part ``shape`` to be at least ``size``."""
-    scale = size.width / shape.width
-    return Size(math.ceil(whole.width * scale), math.ceil(whole.height * scale))
-
-
-def _encode_within(image: Image.Image, source: ImageFormat, profile: Profile) -> EncodedImage:
-    """The image in an accepted format and at most ``max_input_bytes`` long.
+def _encode_within(picture: Picture, source: ImageFormat, profile: Profile) -> EncodedImage:
+    """The picture in an accepted format and at most ``max_input_bytes`` long.
 
     A lossy format at full size comes before a smaller picture: it loses less of what a model sees.
     """
-    formats = _formats_to_try(image, source, profile)
-    size = Size(image.width, image.height)
+    formats = _formats_to_try(picture, source, profile)
+    size = picture.size
+    loaded = False
     for _ in range(_SHRINK_STEPS):
-        scaled = resize(image, size)
         smallest = 0
         for candidate in formats:
             for quality in _QUALITIES if candidate in _LOSSY else (100,):
-                encoded = encode(scaled, candidate, quality=quality)
+                encoded = encode(resize(picture, size), candidate, quality=quality)
                 if len(encoded.data) <= profile.max_input_bytes:
                     return encoded
                 smallest = min(smallest or len(encoded.data), len(encoded.data))
+                if not loaded:
+                    # The first try is usually the last. Further ones need not decode again.
+                    picture, loaded = picture.loaded(), True
         # Bytes go roughly with pixels; a little less, so that the next round is usually the last.
         share = min(0.81, 0.9 * profile.max_input_bytes / smallest)
         smaller = size_within(size, max_side=profile.max_input_side, max_pixels=max(1, int(size.pixels * share)))
@@ -172,9 +188,12 @@ def _encode_within(image: Image.Image, source: ImageFormat, profile: Profile) ->
     )
 
 
-def _formats_to_try(image: Image.Image, source: ImageFormat, profile: Profile) -> tuple[ImageFormat, ...]:
+def _formats_to_try(picture: Picture, source: ImageFormat, profile: Profile) -> tuple[ImageFormat, ...]:
     """The format to prefer, then the lossy ones that need fewer bytes; a picture with alpha keeps it if it can."""
-    accepted = profile.input_formats
+    accepted = [each for each in profile.input_formats if each in WRITTEN_FORMATS]
+    if not accepted:
+        message = f"The model accepts {', '.join(profile.input_formats)} files only, which are not made here."
+        raise GatewayError(ErrorKind.UNSUPPORTED, message, param="image")
     first = source if source in accepted else accepted[0]
-    lossy = [ImageFormat.WEBP] if image.mode == "RGBA" else [ImageFormat.JPEG, ImageFormat.WEBP]
+    lossy = [ImageFormat.WEBP] if picture.has_alpha else [ImageFormat.JPEG, ImageFormat.WEBP]
     return (first, *(further for further in lossy if further in accepted and further is not first))

@@ -7,26 +7,30 @@ from dataclasses import dataclass
 
 from service.core.errors import invalid
 from service.core.values import ImageFormat, Size
-from service.imaging.formats import gif, jpeg, png, webp
-from service.imaging.formats.base import Header, MalformedError
+from service.imaging.formats import bmp, gif, heif, jpeg, png, tiff, webp
+from service.imaging.formats.base import Extract, Header, MalformedError
 
-ACCEPTED = "PNG, JPEG, WebP and GIF"
+ACCEPTED = "PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP"
 
 _READ_HEADER: dict[ImageFormat, Callable[[bytes], Header]] = {
     ImageFormat.PNG: png.read_header,
     ImageFormat.JPEG: jpeg.read_header,
     ImageFormat.WEBP: webp.read_header,
     ImageFormat.GIF: gif.read_header,
+    ImageFormat.HEIC: heif.read_header,
+    ImageFormat.AVIF: heif.read_header,
+    ImageFormat.TIFF: tiff.read_header,
+    ImageFormat.BMP: bmp.read_header,
 }
+
+EXTRACTED = frozenset((ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF))
+"""The formats of which ``extract`` cuts everything but the picture. Files of the others are always re-encoded."""
 
 # Formats that are recognised for the sake of a helpful message only: (name, offset, signature).
 _OTHERS = (
-    ("AVIF", 4, b"ftypavi"),
-    ("HEIC", 4, b"ftyphe"),
-    ("HEIC", 4, b"ftypmif1"),
-    ("TIFF", 0, b"II*\x00"),
-    ("TIFF", 0, b"MM\x00*"),
-    ("BMP", 0, b"BM"),
+    ("HEIF", 4, b"ftypmif1"),
+    ("BigTIFF", 0, b"II+\x00"),
+    ("BigTIFF", 0, b"MM\x00+"),
     ("JPEG XL", 0, b"\xff\x0a"),
     ("JPEG XL", 4, b"JXL "),
     ("JPEG 2000", 4, b"jP  "),
@@ -58,6 +62,9 @@ class ImageFacts:
         has_alpha: Whether pixels may be transparent.
         animated: Whether there is more than one frame.
         orientation: The EXIF orientation, 1 (upright) to 8.
+        working_bytes: Memory in bytes that the decoder needs for the whole picture at once, besides a few rows and
+            the pixels that it hands out.
+        reducible_bytes: The part of the decoder's memory that shrinks with the picture where it is decoded smaller.
     """
 
     format: ImageFormat
@@ -67,6 +74,8 @@ class ImageFacts:
     has_alpha: bool
     animated: bool
     orientation: int
+    working_bytes: int = 0
+    reducible_bytes: int = 0
 
     @property
     def stored_size(self) -> Size:
@@ -84,7 +93,13 @@ def sniff(data: bytes) -> ImageFormat | None:
         return ImageFormat.WEBP
     if data.startswith(gif.SIGNATURES):
         return ImageFormat.GIF
-    return None
+    if heif.is_avif(data):
+        return ImageFormat.AVIF
+    if heif.is_heic(data):
+        return ImageFormat.HEIC
+    if data.startswith(tiff.SIGNATURES):
+        return ImageFormat.TIFF
+    return ImageFormat.BMP if bmp.is_bmp(data) else None
 
 
 def inspect(data: bytes, *, limits: ImageLimits) -> ImageFacts:
@@ -93,8 +108,8 @@ def inspect(data: bytes, *, limits: ImageLimits) -> ImageFacts:
     A file that passes may still turn out to be damaged further on; ``decode`` tells.
 
     Raises:
-        GatewayError: INVALID_REQUEST ``invalid_image`` for anything but a PNG, JPEG, WebP or GIF file with
-            a sound header and a size within the limits.
+        GatewayError: INVALID_REQUEST ``invalid_image`` for anything but a file of an accepted format with a sound
+            header and a size within the limits.
     """
     found = sniff(data)
     if found is None:
@@ -106,7 +121,17 @@ def inspect(data: bytes, *, limits: ImageLimits) -> ImageFacts:
     stored = header.stored_size
     _check_size(stored, limits)
     size = stored if header.orientation < 5 else Size(stored.height, stored.width)
-    return ImageFacts(found, size, header.mode, header.bits, header.has_alpha, header.animated, header.orientation)
+    return ImageFacts(
+        found,
+        size,
+        header.mode,
+        header.bits,
+        header.has_alpha,
+        header.animated,
+        header.orientation,
+        header.working_bytes,
+        header.reducible_bytes,
+    )
 
 
 def _check_size(size: Size, limits: ImageLimits) -> None:
@@ -132,14 +157,20 @@ def _not_accepted(data: bytes) -> str:
 
 
 def picture_only(data: bytes, found: ImageFormat, *, keep_provenance: bool = False) -> bytes:
+    """The bytes that ``extract`` gives; ``data`` as it is for a format of which nothing can be cut out."""
+    return extract(data, found, keep_provenance=keep_provenance).data if found in EXTRACTED else data
+
+
+def extract(data: bytes, found: ImageFormat, *, keep_provenance: bool = False) -> Extract:
     """The same picture in the same encoding without metadata, trailing data or further frames.
 
     Nothing is decoded, so nothing is lost; ``data`` itself is returned where nothing has to go. The file is
-    walked to its end, so what is returned is structurally complete (for PNG, checksums included). Colour
-    profiles stay. The EXIF orientation does not: it must be 1, or the picture must be re-encoded instead.
-    Further frames of an animated WebP stay.
+    walked to its end, so what is returned is structurally complete (for PNG, checksums included); where the mark of
+    the end was missing it is added, and ``complete`` is False. Colour profiles stay. The EXIF orientation does not:
+    it must be 1, or the picture must be re-encoded instead. Further frames of an animated WebP stay.
 
     Args:
+        found: One of ``EXTRACTED``.
         keep_provenance: Whether to leave a C2PA manifest (who or what made the picture) in place.
 
     Raises:
@@ -155,5 +186,53 @@ def picture_only(data: bytes, found: ImageFormat, *, keep_provenance: bool = Fal
                 return webp.picture_only(data, keep_provenance=keep_provenance)
             case ImageFormat.GIF:
                 return gif.picture_only(data)
+            case _:
+                raise ValueError(f"nothing is cut out of {found} files")
     except MalformedError as error:
         raise invalid("image", f"The image {error}.") from None
+
+
+SMALLER_JPEGS = (8, 4, 2)
+"""libjpeg decodes to a half, a quarter or an eighth of each side, and leaves out what that does not take."""
+
+
+def webp_scale(shrink: float) -> float:
+    """How much of each side libwebp decodes of a picture that is shown ``shrink`` times smaller.
+
+    Twice what is shown is left for a better filter than libwebp's.
+    """
+    return 1.0 if shrink < 4 else 2.0 / int(shrink)
+
+
+# Measured by bench/imaging_memory.py: tables and buffers of the decoder, resampler and encoder; and the rows that are
+# held at a time, fewer where all pixels come out than where they are reduced on the way.
+_FIXED_BYTES = 6_000_000
+_ROWS_WHOLE, _ROWS_REDUCED = 600, 1_600
+_CHANNELS = {"1": 1, "L": 1, "LA": 2, "P": 3, "RGB": 3, "RGBA": 4, "CMYK": 4}
+
+
+def decode_cost(facts: ImageFacts, encoded_bytes: int, *, output: Size | None = None) -> int:
+    """The most bytes of memory that decoding a file takes at one moment, from its header alone.
+
+    The file itself; what its decoder holds of the whole picture; the rows in hand; and the pixels that come out, three
+    bytes each, four with alpha. ``python -m bench.imaging_memory`` checks it against measured peaks of every format.
+
+    Args:
+        encoded_bytes: The length of the file.
+        output: The size to which the picture is reduced while it is decoded; None: all of its pixels come out.
+    """
+    stored = facts.stored_size
+    scale = 1.0 if output is None else _decoded_scale(facts, output)
+    rows = min(_ROWS_WHOLE if output is None else _ROWS_REDUCED, stored.height * scale)
+    in_hand = rows * stored.width * scale * _CHANNELS[facts.mode] * (2 if facts.bits > 8 else 1)
+    pixels = (output or facts.size).pixels * (4 if facts.has_alpha else 3)
+    decoder = facts.working_bytes + facts.reducible_bytes * scale * scale
+    return round(encoded_bytes + decoder + in_hand + pixels + _FIXED_BYTES)
+
+
+def _decoded_scale(facts: ImageFacts, output: Size) -> float:
+    """How much of each side is decoded where a smaller picture is wanted."""
+    shrink = max(1.0, min(facts.size.width / output.width, facts.size.height / output.height))
+    if facts.format is ImageFormat.JPEG:
+        return 1 / next((each for each in SMALLER_JPEGS if each <= shrink), 1)
+    return webp_scale(shrink) if facts.format is ImageFormat.WEBP else 1.0

@@ -19,8 +19,8 @@ MAX_LAYOUT: Final = 6.0
 MAX_SHARE: Final = 0.5
 """Share of its own structure that two layouts of one picture may differ in. On a white ground nearly all cells are the
 same in every picture, so that any two products seem alike by ``MAX_LAYOUT`` alone. Measured on 60 drawn products, 36 of
-them nearly white, and 14 photos: of 581 copies (JPEG 80 and 50, smaller ones, up to 2 % cropped) 3 are beyond it; of
-1,770 pairs of different products none is within all bounds."""
+them nearly white, and 14 photos: of 581 copies within the other bounds (JPEG 80 and 50, smaller ones, up to 2 %
+cropped) 3 are beyond it; of 1,770 pairs of different products none is within all bounds."""
 
 MIN_STRUCTURE: Final = 0.3
 """A picture with less than this is a blank: noise decides its key, and nothing is taken for the same."""

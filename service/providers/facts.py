@@ -19,6 +19,7 @@ RATIOS = (
 
 # Between a quarter of a megapixel and a whole one; the models that are asked for megapixels know no third.
 _SMALL_PIXELS = 512 * 1024
+_TIERS = ((1_700_000, "1K"), (6_800_000, "2K"))
 
 
 def fields(call: ProviderCall, profile: Profile, image: str) -> dict[str, Any]:
@@ -55,6 +56,8 @@ def size_fields(names: str, size: Size | None) -> dict[str, Any]:
             made[name] = "0.25" if size.pixels <= _SMALL_PIXELS else "1"
         elif name == "size":
             made[name] = str(size)
+        elif name == "resolution":
+            made[name] = next((tier for most, tier in _TIERS if size.pixels <= most), "4K")
         else:
             made[name] = wire.nearest_ratio(size, RATIOS)
     return made

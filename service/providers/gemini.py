@@ -154,15 +154,18 @@ def _result(answer: Mapping[str, Any]) -> CallResult:
         if isinstance(reason, str) and reason in _REFUSALS:
             detail = candidate.get("finishMessage")
             refusals.append(f"{reason}. {detail}" if isinstance(detail, str) else f"{reason}.")
+    usage = _usage(answer.get("usageMetadata"))
     if not images and refusals:
-        raise wire.rejected(refusals[0])
+        raise wire.rejected(refusals[0]).replaced(usage=usage)
     if not images:
         said = wire.excerpt(" ".join(words))
-        raise wire.bad_response(f'it holds no image but the words "{said}"' if said else "it holds no image")
+        why = f'it holds no image but the words "{said}"' if said else "it holds no image"
+        # It was paid for all the same.
+        raise wire.bad_response(why).replaced(usage=usage)
     version = answer.get("modelVersion")
     return CallResult(
         images=tuple(images),
-        usage=_usage(answer.get("usageMetadata")),
+        usage=usage,
         deployment=version if isinstance(version, str) else "",
         warnings=tuple(f"The provider refused one of several images: {why}" for why in refusals),
         finish_reasons=tuple(reasons),

@@ -93,7 +93,7 @@ def parse_images(body: Mapping[str, Any], call: ProviderCall) -> CallResult:
     """
     entries = body.get("data")
     if not isinstance(entries, list):
-        raise wire.bad_response("it holds no list of images")
+        raise wire.bad_response("it holds no list of images").replaced(usage=_usage(body.get("usage")))
     images: list[ProducedImage] = []
     warnings: list[str] = []
     failures: list[GatewayError] = []
@@ -103,16 +103,17 @@ def parse_images(body: Mapping[str, Any], call: ProviderCall) -> CallResult:
         except GatewayError as failure:
             failures.append(failure)
             warnings.append(f"One image was left out. {failure.message}")
+    usage = _usage(body.get("usage"))
     if not images:
-        raise next(
-            (failure for failure in failures if failure.kind is ErrorKind.CONTENT_REJECTED),
-            failures[0] if failures else wire.bad_response("its list of images is empty"),
-        )
+        refusals = (each for each in failures if each.kind is ErrorKind.CONTENT_REJECTED)
+        why = next(refusals, failures[0] if failures else wire.bad_response("its list of images is empty"))
+        # It was paid for all the same.
+        raise why.replaced(usage=usage)
     if len(images) > call.n:
         warnings.append(f"The provider made {len(images)} images where {call.n} were asked for; the rest were dropped.")
     return CallResult(
         images=tuple(images[: call.n]),
-        usage=_usage(body.get("usage")),
+        usage=usage,
         quality=wire.text_or_empty(body.get("quality")),
         background=wire.text_or_empty(body.get("background")),
         warnings=tuple(warnings),
@@ -142,8 +143,8 @@ def _usage(value: object) -> Usage | None:
     received = _details(value.get("input_tokens_details"))
     made = _details(value.get("output_tokens_details"))
     usage = Usage(
-        input_tokens=wire.count(value.get("input_tokens")),
-        output_tokens=wire.count(value.get("output_tokens")),
+        input_tokens=wire.count(value.get("input_tokens", value.get("prompt_tokens"))),
+        output_tokens=wire.count(value.get("output_tokens", value.get("completion_tokens"))),
         total_tokens=wire.count(value.get("total_tokens")),
         input_image_tokens=wire.count(received.get("image_tokens")),
         input_text_tokens=wire.count(received.get("text_tokens")),

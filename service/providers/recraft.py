@@ -63,10 +63,7 @@ class RecraftVariations:
             body=options.form_body(fields, call.options, (file,)),
         )
         answer = wire.json_object(response)
-        entries = answer.get("data")
-        if not isinstance(entries, list) or not entries:
-            raise wire.bad_response("it holds no image")
-        return CallResult(images=tuple(_image(entry) for entry in entries), cost_usd=_cost(answer))
+        return wire.with_cost(lambda: _result(answer), _cost(answer))
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime
@@ -77,6 +74,13 @@ class RecraftVariations:
         said = _words(response)
         kind = ErrorKind.CONTENT_REJECTED if response.status in (400, 422) and _REFUSAL.search(said) else None
         return wire.status_error(response, said, kind=kind)
+
+
+def _result(answer: Mapping[str, Any]) -> CallResult:
+    entries = answer.get("data")
+    if not isinstance(entries, list) or not entries:
+        raise wire.bad_response("it holds no image")
+    return CallResult(images=tuple(_image(entry) for entry in entries))
 
 
 def _size(size: Size, endpoint: Endpoint) -> str:

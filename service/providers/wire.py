@@ -6,7 +6,8 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 import pybase64
 
-from service.core.calls import ProducedImage
+from service.core.calls import CallResult, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, Size
 from service.providers.http import HttpResponse
@@ -136,6 +137,14 @@ def _parsed(body: bytes) -> Any:
 def bad_response(why: str) -> GatewayError:
     """A BAD_RESPONSE error; ``why`` completes the sentence 'The provider's answer cannot be used: …'."""
     return GatewayError(ErrorKind.BAD_RESPONSE, f"The provider's answer cannot be used: {why}.")
+
+
+def with_cost(parse: Callable[[], CallResult], cost_usd: float | None) -> CallResult:
+    """The result with what the provider says that it cost; so does the failure when there is none to be had."""
+    try:
+        return replace(parse(), cost_usd=cost_usd)
+    except GatewayError as failure:
+        raise failure.replaced(cost_usd=cost_usd) from None
 
 
 def rejected(why: str) -> GatewayError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from service.catalog.profile import Profile
@@ -56,7 +55,7 @@ class XAIEdits:
             body=options.json_body(fields, call.options),
         )
         answer = wire.json_object(response)
-        return replace(openai_shape.parse_images(answer, call), cost_usd=_cost(answer.get("usage")))
+        return wire.with_cost(lambda: openai_shape.parse_images(answer, call), _cost(answer.get("usage")))
 
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime

@@ -91,6 +91,10 @@ class KeyRing:
             current[name, model] = Rest(until, reason)
         return replace(self, rests=MappingProxyType(current))
 
+    def renewed(self, name: str) -> KeyRing:
+        """The ring once a key has another secret: what was found out about the earlier one is forgotten."""
+        return replace(self, rests=MappingProxyType({place: r for place, r in self.rests.items() if place[0] != name}))
+
     def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
         """For each key's name its rests, by model ("" for all); empty when it can be used freely."""
         return {

@@ -11,11 +11,12 @@ import functools
 import itertools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import aiohttp
 import httpx
+import pybase64
 from aiohttp.abc import AbstractResolver, ResolveResult
 from isal import isal_zlib
 from yarl import URL
@@ -25,6 +26,7 @@ from service.transport.connections import connector
 from service.transport.own_faults import own_fault
 from service.transport.resolving import ConnectorResolver, Resolver, SystemResolver, resolved
 from service.transport.sockets import open_socket
+from service.transport.way import DIRECT, Proxies, Way
 
 # Held in memory before a connection is told to wait; a picture is a few of these.
 _BUFFER_BYTES = 256 << 10
@@ -51,6 +53,8 @@ def open_client(
     travel from one caller's request to another's), or reads environment variables. TLS is verified. Time limits of
     whole requests are the caller's. Bodies in gzip are unpacked, piece by piece.
 
+    A request may say how it goes out: ``extensions={"way": Way(…)}``.
+
     A host's addresses are tried in a staggered race (RFC 8305), IPv4 and IPv6 in turn, so that one that is dead costs a
     quarter of a second. A host that vanishes in the middle of a call breaks its connection within a minute.
 
@@ -72,7 +76,10 @@ def open_client(
 
 
 def open_pinned_client(
-    *, connect_timeout_s: float = 10.0, ssl_context: ssl.SSLContext | None = None
+    *,
+    connect_timeout_s: float = 10.0,
+    ssl_context: ssl.SSLContext | None = None,
+    proxies: Proxies | None = None,
 ) -> httpx.AsyncBaseTransport:
     """A client like ``open_client``'s for hosts that nobody vouches for.
 
@@ -80,8 +87,10 @@ def open_pinned_client(
     Host header, the TLS server name and the name that the certificate is verified against stay those of the URL. No
     connection is kept: a kept one belongs to an address, and would be given to the next name at that address although
     its certificate was verified for this one. Bodies stay as they come.
+
+    Through a proxy it is the same: the proxy is told an address, never the name, so that it cannot be led elsewhere.
     """
-    pins = _Pins()
+    pins = _Pins(SystemResolver())
     return _PinnedTransport(
         _session(
             connect_timeout_s,
@@ -91,6 +100,7 @@ def open_pinned_client(
             use_dns_cache=False,
         ),
         pins,
+        proxies or Proxies(),
     )
 
 
@@ -131,15 +141,19 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         self._session = session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return _answer(await self._sent(request, _parsed(str(request.url))), unpacks=True)
+        return _answer(
+            await self._sent(request, _parsed(str(request.url)), way=request.extensions.get("way", DIRECT)),
+            unpacks=True,
+        )
 
     async def aclose(self) -> None:
         await self._session.close()
 
     async def _sent(
-        self, request: httpx.Request, url: URL, server_hostname: str | None = None
+        self, request: httpx.Request, url: URL, *, way: Way, server_hostname: str | None = None
     ) -> aiohttp.ClientResponse:
         stream = request.stream
+        proxy, proxy_headers = _proxy(way.proxies.for_url(str(request.url)))
         try:
             return await self._session.request(
                 request.method,
@@ -148,6 +162,9 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
                 data=(b"".join(stream) or None) if isinstance(stream, httpx.ByteStream) else stream,
                 allow_redirects=False,
                 server_hostname=server_hostname,
+                ssl=way.ssl_context or True,
+                proxy=proxy,
+                proxy_headers=proxy_headers,
             )
         except (aiohttp.ClientError, ValueError) as error:
             # All that comes after the request's making has gone through ``_once``.
@@ -161,7 +178,9 @@ class _Pins(AbstractResolver):
     aiohttp never sees the URL's own host: what two parsers make of a hostile one may differ.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, others: Resolver) -> None:
+        """``others`` resolves every other host: a proxy's."""
+        self._others = others
         self._addresses: dict[str, Sequence[str]] = {}
         self._numbers = itertools.count()
 
@@ -179,24 +198,46 @@ class _Pins(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         del family  # The connector takes either.
-        return [resolved(host, port, address) for address in self._addresses[host]]
+        addresses = self._addresses.get(host) or await self._others(host, port)
+        return [resolved(host, port, address) for address in addresses]
 
     async def close(self) -> None:
         pass
 
 
 class _PinnedTransport(_AiohttpTransport):
-    def __init__(self, session: aiohttp.ClientSession, pins: _Pins) -> None:
+    def __init__(self, session: aiohttp.ClientSession, pins: _Pins, proxies: Proxies) -> None:
         super().__init__(session)
         self._pins = pins
+        self._way = Way(proxies)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        addresses: Sequence[str] = request.extensions["addresses"]
+        if self._way.proxies.for_url(str(request.url)):
+            # A proxy tries one. Those that reach the other protocol's internet are fewer.
+            address = min(addresses, key=lambda each: ":" in each)
+            return await self._answered(request, f"[{address}]" if ":" in address else address)
+        with self._pins.pinned(addresses) as name:
+            return await self._answered(request, name)
+
+    async def _answered(self, request: httpx.Request, host: str) -> httpx.Response:
         url = request.url
-        with self._pins.pinned(request.extensions["addresses"]) as name:
-            port = "" if url.port is None else f":{url.port}"
-            pinned = URL(f"{url.scheme}://{name}{port}{url.raw_path.decode('ascii')}", encoded=True)
-            response = await self._sent(request, pinned, url.raw_host.decode("ascii"))
-        return _answer(response, unpacks=False)
+        port = "" if url.port is None else f":{url.port}"
+        pinned = URL(f"{url.scheme}://{host}{port}{url.raw_path.decode('ascii')}", encoded=True)
+        server_hostname = url.raw_host.decode("ascii")
+        return _answer(await self._sent(request, pinned, way=self._way, server_hostname=server_hostname), unpacks=False)
+
+
+@functools.lru_cache(maxsize=16)
+def _proxy(text: str) -> tuple[URL | None, Mapping[str, str] | None]:
+    """A proxy's URL without its credentials, and the header that carries them."""
+    if not text:
+        return None, None
+    url = URL(text)
+    if url.user is None:
+        return url, None
+    credentials = pybase64.b64encode_as_string(f"{url.user}:{url.password or ''}".encode())
+    return url.with_user(None), {"Proxy-Authorization": f"Basic {credentials}"}
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -263,6 +304,9 @@ def _as_httpx(error: Exception) -> httpx.HTTPError:
     match error:
         case aiohttp.ConnectionTimeoutError():
             return httpx.ConnectTimeout(name)
+        case aiohttp.ClientHttpProxyError():
+            # What a proxy says to CONNECT; the request itself has not been sent.
+            return httpx.ProxyError(str(error.status))
         case aiohttp.ClientConnectorError():
             return httpx.ConnectError(name)
         case aiohttp.ServerTimeoutError() | TimeoutError():

@@ -159,9 +159,14 @@ class Conversation:
         signed = signed_request(request, self._upstream, self.credential, self._clock.utc_now())
         self._first_request = self._first_request or request
         self._status = None
-        most = settings.max_response_bytes
         try:
-            response = await send(self._client, signed, timeout_s=left.seconds, max_response_bytes=most)
+            response = await send(
+                self._client,
+                signed,
+                timeout_s=left.seconds,
+                max_response_bytes=settings.max_response_bytes,
+                way=self._upstream.way,
+            )
         except TimeoutError:
             raise left.error(may_have_run=True) from None
         self._status = response.status

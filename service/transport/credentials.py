@@ -63,6 +63,17 @@ class Credentials:
         """Leaves a key alone until that monotonic instant, for one model or (empty) for all."""
         self._ring = self._ring.rested(name, until, reason, now, model)
 
+    def renew(self, credential: Credential) -> None:
+        """Puts another secret in the place of the key of that name; the next request uses it.
+
+        Raises:
+            KeyError: There is no key of that name.
+        """
+        if credential.name not in self._by_name:
+            raise KeyError(credential.name)
+        self._by_name[credential.name] = credential
+        self._ring = self._ring.renewed(credential.name)
+
     def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
         """For each key's name its rests, by model ("" for all); empty when it can be used freely."""
         return self._ring.snapshot(now)

@@ -101,6 +101,7 @@ class Executor:
                 signed,
                 timeout_s=upstream.settings.cancel_timeout_s,
                 max_response_bytes=_LONGEST_CANCEL_ANSWER,
+                way=upstream.way,
             )
         except (GatewayError, TimeoutError):
             pass

@@ -19,6 +19,7 @@ from service.transport.addresses import is_public
 from service.transport.client import OutOfResourcesError, open_pinned_client
 from service.transport.own_faults import fault_log, own_fault
 from service.transport.resolving import Resolver
+from service.transport.way import Proxies
 
 _MAX_URL_LENGTH = 8192
 _MAX_ADDRESSES_TRIED = 4
@@ -85,13 +86,20 @@ class ImageFetcher:
         resolver: Turns names into addresses. Whoever chooses the URLs can keep it busy, so share it with nobody else.
         ssl_context: Verifies certificates; ``trust_store()`` by default.
         connect_timeout_s: Seconds for connecting, TLS included.
+        proxies: The way out. Names are resolved and checked here all the same, and a proxy is told the address: it has
+            to allow connections to addresses, and this process has to be able to resolve public names.
     """
 
     def __init__(
-        self, *, resolver: Resolver, ssl_context: ssl.SSLContext | None = None, connect_timeout_s: float = 10.0
+        self,
+        *,
+        resolver: Resolver,
+        ssl_context: ssl.SSLContext | None = None,
+        connect_timeout_s: float = 10.0,
+        proxies: Proxies | None = None,
     ) -> None:
         self._resolver = resolver
-        self._client = open_pinned_client(connect_timeout_s=connect_timeout_s, ssl_context=ssl_context)
+        self._client = open_pinned_client(connect_timeout_s=connect_timeout_s, ssl_context=ssl_context, proxies=proxies)
 
     async def fetch_image_url(self, url: str, *, policy: FetchPolicy, chosen_by: ChosenBy) -> bytes:
         """The bytes behind an https or data URL. They are not looked into: ``imaging.inspect`` is next.
@@ -279,6 +287,8 @@ def _network_fault(error: Exception) -> str:
     # The client's exceptions hold the name of the library's.
     if "Certificate" in str(error):
         return "its server's certificate is not valid"
+    if isinstance(error, httpx.ProxyError):
+        return f"the proxy did not let the request through, it answered {error}"
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "its server cannot be reached"
     return "the connection broke off or made no sense"

@@ -18,6 +18,7 @@ from service.transport.encoding import MOST_BYTES_JOINED, encode_body
 from service.transport.own_faults import fault_log
 from service.transport.trust import is_trusted
 from service.transport.upstream import Upstream
+from service.transport.way import DIRECT, Way
 
 _OUR_HEADERS = {"accept": "*/*", "accept-encoding": "gzip", "user-agent": "image-variations-gateway"}
 # Most requests go to a few URLs, and parsing one takes longer than building the rest of a request.
@@ -78,7 +79,12 @@ def require_trusted(request: HttpRequest, endpoint: Endpoint) -> None:
 
 
 async def send(
-    client: httpx.AsyncBaseTransport, request: SignableRequest, *, timeout_s: float, max_response_bytes: int
+    client: httpx.AsyncBaseTransport,
+    request: SignableRequest,
+    *,
+    timeout_s: float,
+    max_response_bytes: int,
+    way: Way = DIRECT,
 ) -> HttpResponse:
     """The response, whatever its status, read whole. Error bodies are cut off after a megabyte.
 
@@ -89,12 +95,12 @@ async def send(
     """
     try:
         async with asyncio.timeout(timeout_s):
-            return await _exchanged(client, request, max_response_bytes)
+            return await _exchanged(client, request, max_response_bytes, way)
     except httpx.HTTPError as error:
         raise _translated(error) from error
 
 
-async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest, most: int) -> HttpResponse:
+async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest, most: int, way: Way) -> HttpResponse:
     headers, body = {**_OUR_HEADERS, **request.headers}, request.body
     pieces = body if isinstance(body, tuple) else (body,)
     length = sum(map(len, pieces))
@@ -107,6 +113,7 @@ async def _exchanged(client: httpx.AsyncBaseTransport, request: SignableRequest,
             headers=headers,
             # Given as a stream, nothing is added to the headers.
             stream=httpx.ByteStream(b"".join(pieces)) if length <= MOST_BYTES_JOINED else _Pieces(pieces),
+            extensions={"way": way},
         )
     )
     stream = response.stream
@@ -181,7 +188,10 @@ def _translated(error: httpx.HTTPError) -> GatewayError:
             )
         case httpx.TimeoutException():
             return GatewayError(ErrorKind.TIMEOUT, "The provider did not answer in time.")
-        case httpx.NetworkError() | httpx.ProxyError():
+        case httpx.ProxyError():
+            message = f"The proxy did not let the request through: it answered {error}."
+            return GatewayError(ErrorKind.UNAVAILABLE, message, may_have_run=False)
+        case httpx.NetworkError():
             return GatewayError(ErrorKind.UNAVAILABLE, "The connection to the provider broke.")
         case httpx.RemoteProtocolError():
             return GatewayError(ErrorKind.BAD_RESPONSE, "The provider's answer broke off or is not HTTP.")

@@ -11,6 +11,7 @@ from service.core.calls import CallEvent, CallResult
 from service.providers.base import Endpoint, Translator
 from service.routing.retry import RetryPolicy
 from service.transport.credentials import Credentials
+from service.transport.way import DIRECT, Way
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Downloads a result from a URL that a provider chose. Raises GatewayError."""
@@ -47,6 +48,7 @@ class Upstream:
 
     Attributes:
         headers: Further request headers of the operator's; they may be secret.
+        way: How it is reached.
     """
 
     translator: Translator
@@ -54,6 +56,7 @@ class Upstream:
     credentials: Credentials
     settings: ExchangeSettings = ExchangeSettings()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    way: Way = DIRECT
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _java(_: Path) -> Sequence[str]:
     # Maven takes ten seconds to find out that nothing has changed.
     if not _newer(jar, REPOSITORY / "protos", stubs / "pom.xml", program / "pom.xml", program / "src"):
         ran(["mvn", "-q", "-B", "install"], stubs)
-        ran(["mvn", "-q", "-B", "package"], program)
+        ran(["mvn", "-q", "-B", "package", "-DskipTests"], program)
     return ["java", "-jar", str(jar)]
 
 

@@ -23,7 +23,7 @@ from tests.doubles.server import DoublesServer
 DOUBLES = {double.name: double for double in all_doubles()}
 SETTINGS = ExchangeSettings(max_response_bytes=5_000_000, retry=RetryPolicy(max_retries=0))
 IMPATIENT = ExchangeSettings(retry=RetryPolicy(max_retries=0, attempt_timeout_s=0.2))
-HANDS_OVER_URLS = {"bfl", "fal", "fal-run", "ideogram", "replicate"}
+HANDS_OVER_URLS = {"bfl", "dashscope", "fal", "fal-run", "freepik", "ideogram", "replicate", "wavespeed"}
 
 pytestmark = pytest.mark.parametrize("vendor", list(DOUBLES))
 

@@ -20,6 +20,11 @@ from service.providers.http import FormBody, JsonBody
 # The fields that an option may replace, and why. A field that is not here counts as the gateway's.
 DEFAULTS = {
     "ideogram": {"magic_prompt": "Whether the vendor may rewrite the prompt costs nothing."},
+    "byteplus": {"watermark": "Whether the vendor stamps its mark on the picture costs nothing."},
+    "dashscope": {
+        "prompt_extend": "Whether the vendor may rewrite the prompt costs nothing.",
+        "watermark": "Whether the vendor stamps its mark on the picture costs nothing.",
+    },
     "sdapi": {"steps": "How long a machine of the operator's own works at a picture."},
 }
 
@@ -94,8 +99,9 @@ def sent_fields(
         return {(name,) for name, _ in body.fields} | {(file.name,) for file in body.files}
     assert isinstance(body, JsonBody)
     value = body.value
-    # Two vendors put everything that they are asked for into one object.
-    inner = value.get("input") if isinstance(value, Mapping) else None
+    # Some vendors put all that an option could change into one object, or into the first of a list.
+    value = value[0] if isinstance(value, list) else value
+    inner = value.get("parameters", value.get("input"))
     return set(paths_of(inner if isinstance(inner, Mapping) else value))
 
 
@@ -139,7 +145,9 @@ def test_defaults_may_be_replaced(
         if (name,) in sent:
             call = dataclasses.replace(case.call, options={name: "mine"})
             body = drive(translator.vary(call, profile, endpoint), ()).requests[0].body
-            assert (dict(body.fields) if isinstance(body, FormBody) else body.value)[name] == "mine"  # type: ignore[union-attr]
+            assert isinstance(body, FormBody | JsonBody)
+            values = dict(body.fields) if isinstance(body, FormBody) else body.value
+            assert values.get("parameters", values)[name] == "mine"
 
 
 def test_no_spelling_of_it_is_taken_at_any_depth(

@@ -143,9 +143,10 @@ def test_envoys_own_limits_are_beyond_the_services(tmp_path: Path) -> None:
         assert min(values(rendered, threshold)) > 50_000
 
 
-def test_there_are_never_more_connections_than_files() -> None:
+def test_envoy_takes_no_more_files_and_memory_than_there_are() -> None:
     rendered = yaml.safe_load(render(load(None, {}), most_files=4096))
     assert max(values(rendered, "max_active_downstream_connections")) < 4096
+    assert values(yaml.safe_load(render(load(None, {}), memory=1024**3)), "max_heap_size_bytes") == {256 * 1024**2}
     unbounded = yaml.safe_load(render(load(None, {}), most_files=-1))
     assert values(unbounded, "max_active_downstream_connections") == {10_000}
 

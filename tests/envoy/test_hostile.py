@@ -92,6 +92,8 @@ def test_a_value_of_megabytes_is_not_repeated(client: httpx.Client, field: str) 
         ("grpc-encoding", "gzip"),
         ("grpc-encoding", "none-such"),
         ("trace-bin", "!!!"),
+        ("no^grpc|name", "x"),
+        ("$name", "x"),
         ("grpc-status-details-bin", "!!!"),
         ("x-envoy-original-path", "/"),
         ("x-error-envelope", "{}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,12 +49,20 @@ PROVIDERS = (
     Provider("bedrock", "stability.sd3-5-large-v1:0", 0.08),
     Provider("bedrock-signed", "stability.sd3-5-large-v1:0", 0.08),
     Provider("stability", "sd3.5-large", 0.065),
-    Provider("ideogram", "ideogram-v3", None),
+    Provider("ideogram", "ideogram-v3", 0.06),
     Provider("recraft", "variate", 0.04),
     Provider("fal", "fal-ai/flux-1/dev/redux", 0.025 / 4),
     Provider("fal-run", "fal-ai/flux-1/dev/redux", 0.025 / 4),
     Provider("replicate", "black-forest-labs/flux-redux-dev", 0.025),
     Provider("bfl", "flux-2-pro", 0.045),
+    Provider("azure-foundry", "flux.2-pro", 0.04),
+    Provider("openrouter", "openai/gpt-5-image", 0.04, tokens=True),
+    Provider("together", "black-forest-labs/FLUX.1-kontext-pro", None),
+    Provider("byteplus", "seedream-5-0-260128", None, tokens=True),
+    Provider("dashscope", "qwen-image-3.0", 0.03),
+    Provider("wavespeed", "wavespeed-ai/flux-redux-dev", None),
+    Provider("freepik", "reimagine-flux", None),
+    Provider("runware", "runware:101@1", 0.0019),
     Provider("sdapi", "default", 0),
     Provider("vllm-omni", "Qwen/Qwen-Image-Edit-2511", 0, tokens=True),
     Provider("sdcpp", "sd-cpp-local", 0),
@@ -71,6 +80,17 @@ def sections(doubles_process: DoublesServer) -> dict[str, Any]:
         **made,
         "copy": {"type": "gateway", "base_url": "http://127.0.0.1:${HTTP_PORT}/v1"},
         "openai-in-private": {**made["openai"], "allow_raw": False},
+        # Models that no catalogue lists, each by what the operator says of it.
+        "any-fal": {
+            **made["fal-run"],
+            "models": {"somebody/single": {"image_field": "image_url", "prompt": "required"}},
+        },
+        "any-replicate": {
+            **made["replicate"],
+            "models": {"google/nano-banana:5599ed30": {"image_field": "redux_image", "prompt": "none"}},
+        },
+        # A server that speaks like OpenAI and is not OpenAI.
+        "like-openai": {**made["openai"], "type": "openai", "inherit_catalog": None, "models": {"gpt-image-2": {}}},
     }
 
 
@@ -93,7 +113,8 @@ def caller(gateway: RunningGateway, doubles: DoublesServer, photo: bytes) -> Ite
 
 
 def test_no_provider_is_forgotten(sections: dict[str, Any]) -> None:
-    assert {provider.name for provider in PROVIDERS} == set(sections) - {"openai-in-private"}
+    beside = {"openai-in-private", "any-fal", "any-replicate", "like-openai"}
+    assert {provider.name for provider in PROVIDERS} == set(sections) - beside
     assert {each["type"] for each in sections.values()} == set(catalog.load()) - {"local"}
 
 
@@ -149,3 +170,54 @@ def test_what_is_sent_and_received_is_not_shown_where_the_operator_forbids_it(ca
     answer = caller.ask("openai-in-private/gpt-image-2", headers={"x-raw": "true"})
     assert answer.status_code == 200
     assert not {"raw_request", "raw_response"} & set(answer.json()["extra_fields"])
+
+
+@pytest.mark.parametrize("target", ["any-fal/somebody/single", "any-replicate/google/nano-banana:5599ed30"])
+def test_a_model_that_nobody_listed_is_asked_by_three_lines_of_configuration(target: str, caller: Caller) -> None:
+    (picture,) = pictures(caller.ask(target))
+    assert picture.size == (256, 256)
+
+
+@pytest.mark.parametrize("target", ["fal/somebody/single", "replicate/somebody/model"])
+def test_a_model_of_which_nobody_said_how_it_takes_the_source_is_never_asked(
+    target: str, caller: Caller, doubles: DoublesServer
+) -> None:
+    answer = caller.ask(target)
+    assert answer.status_code == 400, answer.text
+    assert "image_field" in answer.json()["error"]["message"]
+    assert not doubles.state.requests(target.partition("/")[0])
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "field"),
+    [
+        ("openai/gpt-image-2", {"openai": {"model": "gpt-image-2.6-sunburst", "n": 10, "quality": "high"}}, "model"),
+        ("openai/gpt-image-2", {"openai": {"n": 10}}, "n"),
+        ("fal/fal-ai/flux-1/dev/redux", {"fal": {"num_images": 4}}, "n"),
+        ("replicate/black-forest-labs/flux-redux-dev", {"replicate": {"num_outputs": 4}}, "n"),
+        (
+            "gemini/gemini-3.1-flash-image",
+            {"gemini": {"generationConfig": {"imageConfig": {"imageSize": "4K"}}}},
+            "size",
+        ),
+    ],
+)
+def test_what_the_gateway_decides_no_option_changes(
+    target: str, options: dict[str, Any], field: str, caller: Caller, doubles: DoublesServer
+) -> None:
+    answer = caller.ask(target, provider_options=json.dumps(options))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (
+        400,
+        "invalid_provider_options",
+        "provider_options",
+    ), answer.text
+    assert f"use the request's field '{field}'" in error["message"]
+    assert not doubles.state.requests(target.partition("/")[0])
+
+
+def test_a_server_that_only_speaks_like_a_vendor_has_no_price_of_the_vendors(caller: Caller) -> None:
+    answer = caller.ask("like-openai/gpt-image-2")
+    assert answer.status_code == 200, answer.text
+    assert "cost_usd" not in answer.json()["extra_fields"]
+    assert caller.ask("like-openai/gpt-image-2.5-flare").status_code == 404

@@ -68,16 +68,22 @@ def makes(*images: bytes, cost_usd: float | None = None, usage: Usage | None = N
 
 
 def fails(
-    kind: ErrorKind, message: str = "It failed.", *, after: Sequence[bytes] = (), record: bool = True
+    kind: ErrorKind,
+    message: str = "It failed.",
+    *,
+    after: Sequence[bytes] = (),
+    record: bool = True,
+    usage: Usage | None = None,
+    cost_usd: float | None = None,
 ) -> Behaviour:
-    """Fails, perhaps after it has made some images."""
+    """Fails, perhaps after it has made some images, and perhaps for money."""
 
     async def behave(call: ProviderCall, context: CallContext) -> CallReport:
         for position, data in enumerate(after):
             context.emit(ImageProduced(position, ProducedImage(data=data)))
         if record:
             recorded(call, context, kind.value)
-        raise GatewayError(kind, message)
+        raise GatewayError(kind, message, usage=usage, cost_usd=cost_usd)
 
     return behave
 

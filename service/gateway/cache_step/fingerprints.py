@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from service.cache.digests import strips_digest
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import started
 from service.core.errors import GatewayError
-from service.imaging.decode import decode, flatten
+from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, inspect, picture_only
 from service.imaging.perceptual_key import SIDE, PerceptualKey, perceptual_key
+from service.imaging.picture import Picture, VipsImage, strips
 
-# Rows are copied out of a picture so many pixels at a time.
-_STRIP_PIXELS: Final = 4_000_000
 # About 1 KB each.
 _MOST_REMEMBERED: Final = 4_096
 
@@ -102,28 +102,34 @@ class Fingerprints:
         return digest.digest()
 
 
-def _fingerprint(picture: Image.Image) -> Fingerprint:
-    """The fingerprint of a decoded picture, of which no second copy is made: it may fill hundreds of megabytes."""
-    width, height = picture.size
-    shape = height, width, len(picture.getbands())
-    pixels = strips_digest(shape, (np.asarray(strip) for strip in _strips(picture)))
-    return Fingerprint(pixels, width / height, _look(picture))
+def _fingerprint(picture: Picture) -> Fingerprint:
+    """The fingerprint of a picture, decoded once, a few rows at a time: it may fill hundreds of megabytes."""
+    width, height = picture.width, picture.height
+    shape = height, width, 4 if picture.has_alpha else 3
+
+    def seen(image: VipsImage) -> tuple[bytes, npt.NDArray[np.uint8]]:
+        narrow: list[npt.NDArray[np.uint8]] = []
+
+        def passing() -> Iterator[npt.NDArray[np.uint8]]:
+            for strip in strips(image):
+                narrow.append(_narrowed(strip, whole=min(width, height) < SIDE))
+                yield strip
+
+        return strips_digest(shape, passing()), np.concatenate(narrow)
+
+    pixels, narrow = picture.write(seen)
+    return Fingerprint(pixels, width / height, perceptual_key(narrow))
 
 
-def _look(picture: Image.Image) -> PerceptualKey:
-    if min(picture.size) < SIDE:
-        return perceptual_key(np.asarray(flatten(picture)))
-    # Narrowed strip by strip, which is the first half of reducing the whole, to the last bit.
-    narrow = [flatten(strip).resize((SIDE, strip.height), Image.Resampling.BOX) for strip in _strips(picture)]
-    return perceptual_key(np.concatenate([np.asarray(strip) for strip in narrow]))
+def _narrowed(strip: npt.NDArray[np.uint8], *, whole: bool) -> npt.NDArray[np.uint8]:
+    """Rows on a white ground, narrowed: the first half of reducing the picture, to the last bit.
 
-
-def _strips(picture: Image.Image) -> Iterator[Image.Image]:
-    """Whole rows of a picture, from the top."""
-    width, height = picture.size
-    rows = max(1, _STRIP_PIXELS // width)
-    if rows >= height:
-        yield picture
-        return
-    for top in range(0, height, rows):
-        yield picture.crop((0, top, width, min(top + rows, height)))
+    Args:
+        whole: Whether the picture is so small that it is reduced as a whole.
+    """
+    image = Image.fromarray(np.ascontiguousarray(strip))
+    if image.mode == "RGBA":
+        ground = Image.new("RGB", image.size, (255, 255, 255))
+        ground.paste(image, mask=image.getchannel("A"))
+        image = ground
+    return np.asarray(image if whole else image.resize((SIDE, image.height), Image.Resampling.BOX))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
 from service.core.values import Size
-from service.imaging.formats.base import Header, MalformedError, TruncatedError, join_kept
+from service.imaging.formats.base import Extract, Header, MalformedError, TruncatedError, join_kept
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
 _FRAME, _EXTENSION, _TRAILER, _GRAPHIC_CONTROL = 0x2C, 0x21, 0x3B, 0xF9
+_introducer = re.compile(rb"[,!;]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,17 @@ def _first_frame(data: bytes) -> _FirstFrame:
         elif introducer == _TRAILER:
             raise MalformedError("holds no picture")
         else:
-            raise MalformedError("is damaged: a GIF block is of no known kind")
+            # A stray byte, often a zero after an extension: GIF87a says to read on until a frame comes.
+            at = _next_block(data, at)
     raise TruncatedError
+
+
+def _next_block(data: bytes, at: int) -> int:
+    """The position of the next byte that begins a frame or an extension, or ends the file."""
+    found = _introducer.search(data, at)
+    if found is None:
+        raise TruncatedError
+    return found.start()
 
 
 def read_header(data: bytes) -> Header:
@@ -76,15 +87,16 @@ def read_header(data: bytes) -> Header:
         MalformedError: There is no first frame, or it is cut short.
     """
     first = _first_frame(data)
-    at = first.span[1]
-    while at + 2 <= len(data) and data[at] == _EXTENSION:
-        at = _after_blocks(data, at + 2)
-    animated = at < len(data) and data[at] == _FRAME
-    return Header(first.size, "P", 8, first.transparent, animated)
+    at, end = first.span[1], len(data)
+    while at + 2 <= end and data[at] not in (_FRAME, _TRAILER):
+        at = _after_blocks(data, at + 2) if data[at] == _EXTENSION else at + 1
+    animated = at < end and data[at] == _FRAME
+    # Indexes into the palette are decoded as a whole, and held once more while they become an array.
+    return Header(first.size, "P", 8, first.transparent, animated, working_bytes=first.size.pixels * 3 // 2)
 
 
-def picture_only(data: bytes) -> bytes:
-    """The file with its first frame alone: no comments, no application data, no further frames.
+def picture_only(data: bytes) -> Extract:
+    """The file with its first frame alone: no comments, no application data, no stray bytes, no further frames.
 
     Raises:
         MalformedError: There is no first frame, or it is cut short.
@@ -93,5 +105,5 @@ def picture_only(data: bytes) -> bytes:
     spans = [(0, _screen_end(data)), first.control, first.span]
     trailer = first.span[1]
     if data[trailer : trailer + 1] == b";":
-        return join_kept(data, [span for span in (*spans, (trailer, trailer + 1)) if span[0] < span[1]])
-    return b"".join(data[start:end] for start, end in spans) + b";"
+        return Extract(join_kept(data, [span for span in (*spans, (trailer, trailer + 1)) if span[0] < span[1]]))
+    return Extract(join_kept(data, [*(span for span in spans if span[0] < span[1]), b";"]))

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from service.core.values import Size
-from service.imaging.formats.base import Header, MalformedError, TruncatedError, exif_orientation
+from service.imaging.formats.base import Extract, Header, MalformedError, TruncatedError, exif_orientation
 
 _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x10, 0x08, 0x04, 0x02
 _PICTURE = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ICCP", b"ANIM", b"ANMF"))
@@ -17,7 +17,7 @@ def is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yields (type, start of the data, end of the data) of each chunk.
 
     Raises:
@@ -59,8 +59,8 @@ def read_header(data: bytes) -> Header:
     """
     alpha = animated = False
     orientation = 1
-    chunks = _chunks(data)
-    kind, start, end = next(chunks, (b"", 0, 0))
+    rest = chunks(data)
+    kind, start, end = next(rest, (b"", 0, 0))
     if kind == b"VP8 ":
         size = _lossy_size(data, start, end)
     elif kind == b"VP8L":
@@ -72,14 +72,29 @@ def read_header(data: bytes) -> Header:
         height = int.from_bytes(data[start + 7 : start + 10], "little") + 1
         size = Size(width, height)
         if flags & _EXIF_FLAG:
-            orientation = _orientation(data, chunks)
+            orientation = _orientation(data, rest)
     else:
         raise MalformedError("has a damaged WebP header")
-    return Header(size, "RGBA" if alpha else "RGB", 8, alpha, animated, orientation)
+    working, reducible = _frame_bytes(data, size, alpha)
+    return Header(
+        *(size, "RGBA" if alpha else "RGB", 8, alpha, animated, orientation),
+        working_bytes=working,
+        reducible_bytes=reducible,
+    )
 
 
-def _orientation(data: bytes, chunks: Iterator[tuple[bytes, int, int]]) -> int:
-    for kind, start, end in chunks:
+def _frame_bytes(data: bytes, size: Size, alpha: bool) -> tuple[int, int]:
+    """The decoder's memory, and the part of it that shrinks with the picture. Measured with libwebp 1.6.
+
+    A lossless picture is held whole, as a lossy one's alpha is; the rest is the frame that is handed out.
+    """
+    lossless = any(kind == b"VP8L" for kind, _, _ in chunks(data))
+    fixed, frame = (4, 1) if lossless else (2, 3) if alpha else (0, 5)
+    return size.pixels * fixed, size.pixels * frame
+
+
+def _orientation(data: bytes, rest: Iterator[tuple[bytes, int, int]]) -> int:
+    for kind, start, end in rest:
         if kind == b"EXIF":
             # Some writers put JPEG's prefix before the block, which the format does not ask for.
             skip = 6 if data[start : start + 6] == b"Exif\0\0" else 0
@@ -87,15 +102,15 @@ def _orientation(data: bytes, chunks: Iterator[tuple[bytes, int, int]]) -> int:
     return 1
 
 
-def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
-    """The file without anything but its picture; ``data`` itself where nothing has to go.
+def picture_only(data: bytes, *, keep_provenance: bool) -> Extract:
+    """The file without anything but its picture.
 
     Raises:
         MalformedError: No picture is in it, or the file is cut short.
     """
     kept: list[bytes] = []
     has_picture = False
-    for kind, start, end in _chunks(data):
+    for kind, start, end in chunks(data):
         if kind == b"VP8X" and end - start == 10:
             flags = data[start] & ~(_EXIF_FLAG | _XMP_FLAG)
             kept.append(b"VP8X\x0a\x00\x00\x00" + bytes((flags,)) + data[start + 1 : start + 10])
@@ -106,4 +121,9 @@ def picture_only(data: bytes, *, keep_provenance: bool) -> bytes:
         raise MalformedError("holds no picture")
     body = b"WEBP" + b"".join(kept)
     picture = b"RIFF" + len(body).to_bytes(4, "little") + body
-    return data if picture == data else picture
+    return Extract(data if picture == data else picture)
+
+
+def has_manifest(data: bytes) -> bool:
+    """Whether a C2PA manifest is embedded: a C2PA chunk with a JUMBF superbox (C2PA 2.2, A.3.6)."""
+    return any(kind == _PROVENANCE and data[start + 4 : start + 8] == b"jumb" for kind, start, _ in chunks(data))

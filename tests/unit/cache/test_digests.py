@@ -22,7 +22,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
 def decoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, image_format, **options)
-    return pixel_digest(np.asarray(decode(file.getvalue(), limits=ImageLimits())))
+    return pixel_digest(decode(file.getvalue(), limits=ImageLimits()).array())
 
 
 class TestPixels:

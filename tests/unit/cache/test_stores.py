@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from redis_cluster import Cluster, redis_cluster  # noqa: F401  # fixtures
 from redis_server import RedisServer
 
 from service.cache.cache_store import START, Bounds, CacheStore
@@ -235,6 +236,26 @@ class TestFollowing:
 
         assert added.anew
         assert ids_of(added.sketches) == [entry.id]
+        await store.aclose()
+
+
+class TestCluster:
+    async def test_a_cluster_keeps_the_cache_on_one_of_its_servers(
+        self,
+        redis_cluster: Cluster,  # noqa: F811
+        make_entry: MakeEntry,
+    ) -> None:
+        store = RedisCache(redis_cluster.url, Bounds(10**9, 2))
+        entries = [make_entry(picture) for picture in range(3)]
+        for now, entry in enumerate(entries):
+            await store.put(entry, float(now))
+        found = await store.find(entries[2].direct, 9.0)
+        assert found is not None
+        assert found.result == entries[2].result
+        assert set(await store.summaries([each.id for each in entries], 9.0)) == {each.id for each in entries[1:]}
+        assert await all_ids(store) == [each.id for each in entries[1:]]
+        assert await store.delete_namespace("alice", "default") == 2
+        assert await store.count() == 0
         await store.aclose()
 
 

@@ -10,8 +10,9 @@ import pytest
 from fake_backends import LIMITS, FakeBackend
 
 from service.catalog import catalog
-from service.catalog.profile import Profile
+from service.catalog.profile import Price, Profile
 from service.composition.directory import RETIRED_NAMES, make_directory, model_warnings, sunset_warnings
+from service.composition.secrets import SecretFiles
 from service.composition.transport import Transport, opened_transport
 from service.concurrency.pools import WorkerPool
 from service.config import Config, load
@@ -20,6 +21,7 @@ from service.core.values import Target
 from service.gateway.backends.local import LocalBackend
 from service.gateway.directory import Directory, Provider
 from service.providers.registry import TRANSLATORS
+from service.routing.ordering import AliasPolicy
 
 Wired = Callable[..., Directory]
 
@@ -52,7 +54,7 @@ def local() -> Iterator[LocalBackend]:
 @pytest.fixture
 def wired(configured: Callable[..., Config], transport: Transport, local: LocalBackend) -> Wired:
     def make(text: str = "", **environment: str) -> Directory:
-        return make_directory(configured(text, **environment), local, transport.executor)
+        return make_directory(configured(text, **environment), local, transport.executor, SecretFiles())
 
     return make
 
@@ -154,7 +156,7 @@ async def test_aliases_keep_order_and_weights(wired: Wired) -> None:
         OPENAI_API_KEY="sk-1",
     )
     assert route(names, "") == route(names, "dall-e-2") == ["openai/gpt-image-2", "local/vary"]
-    assert names.aliases["drawn"].weighted
+    assert names.aliases["drawn"].policy is AliasPolicy.WEIGHTED
     assert [weighted.weight for weighted in names.aliases["drawn"].targets] == [3.0, 1.0]
 
 
@@ -189,6 +191,64 @@ async def test_what_is_always_shown_raw_still_has_to_be_allowed(wired: Wired) ->
 async def test_a_server_of_the_operators_own_may_need_no_key(wired: Wired) -> None:
     names = wired("providers: {openai: {base_url: 'http://127.0.0.1:9000/v1'}, fal: {}}")
     assert [usable(names.providers[name]) for name in ("openai", "fal")] == [True, False]
+
+
+class TestAServerThatSpeaksAVendorsFormat:
+    async def test_has_none_of_the_vendors_models_prices_and_ends(self, wired: Wired) -> None:
+        names = wired(
+            """
+            providers:
+              mine:
+                type: openai
+                base_url: http://127.0.0.1:9000/v1
+                models: {gpt-image-2: {max_n: 4}, priced: {price: {per_image: 0.02}}}
+            """
+        )
+        mine = names.providers["mine"]
+        assert list(mine.profiles) == ["gpt-image-2", "priced"]
+        assert mine.profiles["gpt-image-2"].price is None
+        assert mine.profiles["gpt-image-2"].max_n == 4
+        assert mine.profiles["priced"].price == Price(per_image=0.02)
+        assert not sunset_warnings(names, date(2030, 1, 1))
+        assert refusal(names, "mine/gpt-image-1").kind is ErrorKind.NOT_FOUND
+
+    async def test_takes_any_name_as_long_as_none_is_given_and_knows_no_price(self, wired: Wired) -> None:
+        names = wired("providers: {openai: {base_url: 'http://127.0.0.1:9000/v1'}}")
+        assert not names.providers["openai"].profiles
+        assert names.profile(Target("openai", "gpt-image-2")).price is None
+
+    async def test_is_the_vendor_where_the_operator_says_so_or_the_address_is_the_vendors(self, wired: Wired) -> None:
+        for said in (
+            "base_url: 'http://127.0.0.1:9/v1', inherit_catalog: true",
+            "base_url: 'https://eu.api.openai.com'",
+        ):
+            names = wired(f"providers: {{openai: {{{said}, keys: [k]}}}}")
+            assert names.providers["openai"].profiles == catalog.load()["openai"].models
+
+    async def test_that_its_users_run_is_at_an_address_of_theirs(self, wired: Wired) -> None:
+        names = wired("providers: {gpu: {type: vllm-omni, base_url: 'http://gpu.test:8000/v1'}}")
+        assert names.providers["gpu"].profiles == catalog.load()["vllm-omni"].models
+        names = wired(
+            """
+            providers:
+              proxy: {type: vllm-omni, base_url: 'http://proxy.test/v1', models: {flux: {free: false}}}
+            """
+        )
+        proxy = names.providers["proxy"]
+        assert list(proxy.profiles) == ["flux"]
+        assert proxy.profiles["flux"].price is None
+
+    async def test_can_be_told_of_in_a_file_of_facts(self, wired: Wired, tmp_path: Path) -> None:
+        facts = tmp_path / "facts.yaml"
+        facts.write_text("openai: {models: {gpt-image-9: {price: {per_image: 9}}}}")
+        names = wired(f"catalog: {facts}", OPENAI_API_KEY="sk-1")
+        assert names.providers["openai"].profiles["gpt-image-9"].price == Price(per_image=9)
+
+
+async def test_a_fixed_version_has_the_facts_of_its_model(wired: Wired) -> None:
+    names = wired(REPLICATE_API_TOKEN="r8-1")
+    fixed = names.profile(Target("replicate", "black-forest-labs/flux-redux-dev:73001d65"))
+    assert fixed == names.profile(Target("replicate", "black-forest-labs/flux-redux-dev"))
 
 
 class TestDirectKeys:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.composition.logs import JsonFormatter, configure
+from service.composition.logs import MOST_LINE_BYTES, JsonFormatter, configure
 
 
 def line(message: str = "request", *arguments: object, exc_info: Any = None, **fields: Any) -> Any:
@@ -71,3 +71,35 @@ def test_lines_go_to_standard_output(root: logging.Logger, capsys: pytest.Captur
     configure("info")
     logging.getLogger("service").info("ready", extra={"fields": {"grpc": "127.0.0.1:50051"}})
     assert json.loads(capsys.readouterr().out)["grpc"] == "127.0.0.1:50051"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"odd": "x" * 100_000}, {"odd": ["x"] * 50_000}, {"id": "i", "odd": "\0" * 9_000}],
+)
+def test_no_line_is_long(fields: dict[str, Any]) -> None:
+    told = line("begins" + "y" * 100_000 + "ends", **fields)
+    assert len(json.dumps(told)) <= MOST_LINE_BYTES
+    assert told["shortened"] is True
+    assert told.get("id") == fields.get("id")
+    assert told["message"].startswith("begins")
+    assert told["message"].endswith("ends")
+    assert line("\0" * 100_000)["shortened"] is True
+
+
+def test_what_grpc_repeats_of_callers_is_not_logged() -> None:
+    secret = "sk-" + "1" * 40
+    told = []
+    for name, message, arguments in (
+        ("grpc._cython.cygrpc", "Invalid encoding on %s", (f"Bearer {secret}",)),
+        ("grpc", f"Invalid encoding on {secret}", ()),
+    ):
+        try:
+            raise ValueError(secret)
+        except ValueError:
+            record = logging.LogRecord(name, logging.ERROR, "file", 1, message, arguments, sys.exc_info())
+        told.append(JsonFormatter().format(record))
+    assert secret not in "".join(told)
+    assert json.loads(told[0])["message"] == "Invalid encoding on %s"
+    assert "test_logs.py" in json.loads(told[0])["exception"]
+    assert json.loads(told[0])["exception"].endswith("ValueError")

@@ -143,6 +143,8 @@ def test_an_open_door_to_the_world_has_to_be_meant(problems_of: Problems) -> Non
         ("state: other.db", Path("/state/other.db")),
         ("state: /data/g.db", Path("/data/g.db")),
         ("state: 'redis://:secret@host:6379/1'", "redis://:secret@host:6379/1"),
+        ("state: 'redis+cluster://a:6379,b:6379'", "redis+cluster://a:6379,b:6379"),
+        ("state: 'rediss+sentinel://a,b/main/0'", "rediss+sentinel://a,b/main/0"),
     ],
 )
 def test_state_is_kept_in_a_file_or_on_a_server(load_text: Load, state: str, location: Path | str) -> None:

@@ -50,7 +50,9 @@ def copy(tmp_path: Path) -> Path:
         "tests/unit/providers",
         "tests/unit/catalog",
     ):
-        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+        )
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
 
     def written(path: str, text: str) -> None:

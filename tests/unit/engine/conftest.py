@@ -17,7 +17,7 @@ from service.engine import Source
 
 Pixels = npt.NDArray[np.uint8]
 DATA = Path(skimage.__file__).parent / "data"
-SIDE = 384
+SIDE = 320
 SQUARE = Size(SIDE, SIDE)
 
 
@@ -34,7 +34,7 @@ def _source(name: str) -> Source:
 
 @pytest.fixture
 def photo() -> Callable[[str], Pixels]:
-    """A photograph by file name, as 384 x 384 pixels."""
+    """A photograph by file name, as 320 x 320 pixels."""
     return _photo
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fake_backends import FakeBackend, directory, provider
 
-from service.catalog.profile import Profile
+from service.catalog.profile import Price, Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Target
+from service.core.values import Target, VariationRequest
 from service.gateway.directory import Alias, Directory, Provider
+from service.routing.ordering import AliasPolicy
 from service.routing.route import WeightedTarget
 
 OPENAI = Provider("openai", FakeBackend(), {"gpt-image-2": Profile(), "shared": Profile()})
@@ -16,7 +19,8 @@ FAL = Provider("fal", FakeBackend(), {"fal-ai/flux": Profile(), "shared": Profil
 ALIASES = {
     "fast": Alias((WeightedTarget(Target("fal", "fal-ai/flux")), WeightedTarget(Target("openai", "gpt-image-2")))),
     "drawn": Alias(
-        (WeightedTarget(Target("fal", "a"), 1.0), WeightedTarget(Target("openai", "shared"), 3.0)), weighted=True
+        (WeightedTarget(Target("fal", "a"), 1.0), WeightedTarget(Target("openai", "shared"), 3.0)),
+        policy=AliasPolicy.WEIGHTED,
     ),
     "shadow": Alias((WeightedTarget(Target("fal", "a")),)),
 }
@@ -133,3 +137,38 @@ def test_whether_a_request_names_its_provider(model: str, named: bool) -> None:
 
 def test_a_directory_of_one() -> None:
     assert directory(provider("a", FakeBackend())).route("", ()) == (Target("a", "m"),)
+
+
+class TestPolicies:
+    """Aliases whose order depends on what is known of their targets."""
+
+    def names(self, policy: AliasPolicy) -> Directory:
+        models = {
+            "dear": Profile(price=Price(per_image=0.1)),
+            "unknown": Profile(),
+            "large": Profile(max_n=4, price=Price(per_request=0.12)),
+        }
+        targets = tuple(WeightedTarget(Target("p", model)) for model in models)
+        alias = Alias((*targets, WeightedTarget(Target("absent", "m"))), policy=policy)
+        return Directory([Provider("p", FakeBackend(), models)], {"best": alias}, "best", {}, lambda: 0.99)
+
+    def order(self, names: Directory, **wishes: Any) -> list[str]:
+        return [target.model for target in names.route("best", (), request=VariationRequest(**wishes))]
+
+    def test_the_cheapest_for_this_very_request_goes_first(self) -> None:
+        names = self.names(AliasPolicy.CHEAPEST)
+        assert self.order(names, n=1) == ["dear", "large", "unknown", "m"]
+        # One call makes four images.
+        assert self.order(names, n=4) == ["large", "dear", "unknown", "m"]
+
+    def test_the_fastest_of_late_goes_first(self) -> None:
+        names = self.names(AliasPolicy.FASTEST)
+        for model, seconds in (("dear", 3.0), ("unknown", 1.0), ("large", 2.0), ("m", 9.0)):
+            names.standings.took(Target("absent" if model == "m" else "p", model), seconds)
+        assert self.order(names) == ["unknown", "large", "dear", "m"]
+
+    def test_the_least_busy_goes_first(self) -> None:
+        names = self.names(AliasPolicy.LEAST_BUSY)
+        with names.standings.trying(Target("p", "dear")):
+            assert self.order(names) == ["unknown", "large", "m", "dear"]
+        assert self.order(names) == ["dear", "unknown", "large", "m"]

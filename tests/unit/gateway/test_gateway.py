@@ -19,7 +19,7 @@ from fake_backends import (
     request_context,
 )
 
-from service.catalog.profile import Profile
+from service.catalog.profile import Price, Profile
 from service.concurrency.tasks import started
 from service.core.calls import AttemptEnded
 from service.core.errors import ErrorKind, GatewayError
@@ -124,6 +124,31 @@ class TestSplitting:
         made = await gateway_over(names).create(request(n=3), request_context())
         assert made.cost_usd == pytest.approx(0.75)
         assert made.usage == Usage(total_tokens=30)
+
+    async def test_counts_what_was_paid_for_an_answer_without_images(self, gateway_over: MakeGateway) -> None:
+        said = FakeBackend(fails(ErrorKind.BAD_RESPONSE, cost_usd=0.25))
+        reckoned = FakeBackend(fails(ErrorKind.BAD_RESPONSE, usage=Usage(input_text_tokens=1_000_000, total_tokens=9)))
+        names = directory(
+            provider("a", said),
+            provider("b", reckoned, Profile(price=Price(per_image=9, input_text_tokens=5))),
+            provider("c", FakeBackend(makes(RED, cost_usd=0.5))),
+        )
+        made = await gateway_over(names).create(request(fallbacks=("b/m", "c/m")), request_context())
+        assert made.cost_usd == pytest.approx(5.75)
+        assert made.usage == Usage(input_text_tokens=1_000_000, total_tokens=9)
+
+    async def test_does_not_know_a_sum_of_which_a_part_is_not_known(self, gateway_over: MakeGateway) -> None:
+        known = FakeBackend(makes(RED, cost_usd=0.25))
+        names = directory(provider("a", known, Profile(max_n=2)), provider("b", FakeBackend(makes(RED)), Profile()))
+        made = await gateway_over(names).create(request(n=2, fallbacks=("b/m",)), request_context())
+        assert len(made.images) == 2
+        assert made.cost_usd is None
+
+    async def test_tells_of_a_source_that_had_to_be_made_smaller(self, gateway_over: MakeGateway) -> None:
+        names = directory(provider("a", FakeBackend(makes(RED)), Profile(max_input_side=32)))
+        made = await gateway_over(names).create(request(model="a/m", image=png(100, 80)), request_context())
+        (warning,) = made.warnings
+        assert "made smaller, from 100x80 to 32x26" in warning
 
     async def test_keeps_to_the_providers_limit_across_requests(self, gateway_over: MakeGateway) -> None:
         backend = FakeBackend(makes())
@@ -249,6 +274,23 @@ class TestNamesThatAreNoModels:
         asked = request(model="a/m", provider_options={"a": {"x": 1}, "b": {"x": 1}})
         made = await gateway_over(directory(provider("a", FakeBackend()))).create(asked, request_context())
         assert made.warnings == ("provider_options for 'b' were not used: it is not among the providers asked.",)
+
+
+class TestHowTargetsHaveBeenDoing:
+    async def test_a_failure_counts_as_long_as_its_request_had(self, gateway_over: MakeGateway) -> None:
+        names = directory(provider("a", FakeBackend(fails(ErrorKind.UNAVAILABLE))), provider("b", FakeBackend()))
+        await gateway_over(names).create(request(fallbacks=("b/m",)), request_context())
+        failed, made = (names.standings.time_s(Target(name, "m")) for name in "ab")
+        assert failed is not None
+        assert made is not None
+        assert failed > made
+
+    async def test_what_is_not_the_targets_fault_says_nothing_of_it(self, gateway_over: MakeGateway) -> None:
+        names = directory(provider("a", FakeBackend(fails(ErrorKind.CONTENT_REJECTED))))
+        with pytest.raises(GatewayError):
+            await gateway_over(names).create(request(), request_context())
+        assert names.standings.time_s(Target("a", "m")) is None
+        assert names.standings.running(Target("a", "m")) == 0
 
 
 class TestSomeImagesMissing:

@@ -56,7 +56,7 @@ def test_a_warning_is_kept_once() -> None:
 def test_what_calls_came_to_adds_up() -> None:
     kept = record()
     kept.add(CallReport(CallResult((), usage=Usage(1, 2, 3), deployment="d1", warnings=("w",)), "q1", "r1"), 0.5)
-    kept.add(CallReport(CallResult((), usage=Usage(1, 2, 3), quality="high")), None)
+    kept.add(CallReport(CallResult((), usage=Usage(1, 2, 3), quality="high")), 0.0)
     kept.add(CallReport(CallResult(())), 0.25)
     assert (kept.usage, kept.cost_usd) == (Usage(2, 4, 6), 0.75)
     assert (kept.deployment, kept.quality, kept.warnings) == ("d1", "high", ["w"])

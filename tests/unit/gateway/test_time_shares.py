@@ -1,11 +1,12 @@
-"""A target that hangs leaves the fallbacks their share of the caller's time."""
+"""A target that hangs leaves the fallbacks their share of the caller's time; failures say when to come back."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from fake_backends import FakeBackend, directory, makes, png, provider, recorded, request_context
+import pytest
+from fake_backends import FakeBackend, directory, fails, makes, png, provider, recorded, request_context
 
 from service.concurrency.tasks import ended, started
 from service.core.calls import ProviderCall
@@ -71,3 +72,13 @@ async def test_waiting_for_a_place_at_a_busy_provider_ends_with_the_turn(gateway
     assert made.fallback_index == 1
     assert len(first.calls) == 1
     await ended([other])
+
+
+@pytest.mark.parametrize("fallbacks", [(), ("b/m",)])
+async def test_a_rate_limit_without_a_hint_says_when_to_come_back(
+    gateway_over: MakeGateway, fallbacks: tuple[str, ...]
+) -> None:
+    limited = [provider(name, FakeBackend(fails(ErrorKind.RATE_LIMITED))) for name in "ab"]
+    with pytest.raises(GatewayError) as caught:
+        await gateway_over(directory(*limited)).create(request(*fallbacks), request_context())
+    assert (caught.value.kind, caught.value.retry_after_s) == (ErrorKind.RATE_LIMITED, 1.0)

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from service.core.errors import GatewayError
 from service.core.values import ImageFormat
-from service.imaging.inspect import picture_only
+from service.imaging.inspect import EXTRACTED, extract, picture_only
 
 SECRET = b"48.8583N-2.2944E"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -65,7 +65,7 @@ def test_gif_comments_and_further_frames_go(picture, file) -> None:
     assert Image.open(io.BytesIO(clean)).n_frames == 1
 
 
-@pytest.mark.parametrize("found", list(ImageFormat))
+@pytest.mark.parametrize("found", sorted(EXTRACTED))
 def test_what_follows_the_picture_goes(picture, file, found) -> None:
     data = file(picture(30, 20), found.value.upper())
     assert picture_only(data + SECRET * 100, found) == data
@@ -116,11 +116,19 @@ def test_a_wrong_png_checksum_is_found(picture, file) -> None:
         picture_only(bytes(data), ImageFormat.PNG)
 
 
-@pytest.mark.parametrize("found", list(ImageFormat))
+@pytest.mark.parametrize("found", [ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.GIF])
 def test_a_file_cut_short_is_found(picture, file, found) -> None:
     data = file(picture(60, 40), found.value.upper())
-    for length in (len(data) * 3 // 4, len(data) - 2):
-        if (found, length) == (ImageFormat.GIF, len(data) - 2):
-            length -= 1  # the trailer alone is not missed
-        with pytest.raises(GatewayError, match="truncated"):
-            picture_only(data[:length], found)
+    with pytest.raises(GatewayError, match="truncated"):
+        picture_only(data[: len(data) * 3 // 4], found)
+
+
+@pytest.mark.parametrize("found", [ImageFormat.PNG, ImageFormat.JPEG])
+def test_a_missing_end_is_added_and_told(picture, file, found) -> None:
+    data = file(picture(60, 40), found.value.upper())
+    end = {ImageFormat.PNG: 12, ImageFormat.JPEG: 2}[found]
+    assert extract(data, found).complete
+    for missing in range(1, end + 1):
+        extracted = extract(data[:-missing], found)
+        assert not extracted.complete
+        assert extracted.data == data

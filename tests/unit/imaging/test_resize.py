@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from service.core.values import Size
+from service.imaging.picture import Picture
 from service.imaging.resize import crop_square, fit_within, resize, resize_cover, size_within
 
 sides = st.integers(1, 300)
@@ -17,7 +17,9 @@ sides = st.integers(1, 300)
 @settings(max_examples=80, deadline=None)
 @given(sides, sides, sides, sides)
 def test_covering_gives_exactly_the_size(width, height, to_width, to_height) -> None:
-    assert resize_cover(Image.new("RGB", (width, height)), Size(to_width, to_height)).size == (to_width, to_height)
+    wanted = Size(to_width, to_height)
+    covered = resize_cover(Picture.from_array(np.zeros((height, width, 3), np.uint8)), wanted)
+    assert (covered.size, covered.array().shape) == (wanted, (to_height, to_width, 3))
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(1, 9_000), st.integers(1, 10**8))
@@ -37,13 +39,13 @@ def test_sizes_keep_their_proportions() -> None:
 def test_covering_cuts_both_sides_equally_and_does_not_stretch() -> None:
     stripes = np.zeros((90, 300, 3), np.uint8)
     stripes[:, :100, 0] = stripes[:, 100:200, 1] = stripes[:, 200:, 2] = 255
-    middle = np.asarray(resize_cover(Image.fromarray(stripes), Size(30, 30)))
+    middle = resize_cover(Picture.from_array(stripes), Size(30, 30)).array()
     assert (middle[:, 5:25, 1] > 240).all()
     assert abs(int(middle[:, 0, 0].mean()) - int(middle[:, -1, 2].mean())) <= 2
 
 
 def test_an_image_of_the_right_size_is_not_touched(picture) -> None:
-    image = picture(40, 40)
+    image = Picture.from_array(np.asarray(picture(40, 40)))
     assert resize_cover(image, Size(40, 40)) is image
     assert resize(image, Size(40, 40)) is image
     assert crop_square(image) is image
@@ -52,16 +54,16 @@ def test_an_image_of_the_right_size_is_not_touched(picture) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(60, 40), (40, 60), (61, 40)])
 def test_the_square_is_the_middle(picture, width, height) -> None:
-    image = picture(width, height)
+    image = Picture.from_array(np.asarray(picture(width, height)))
     square = crop_square(image)
-    assert square.size == (40, 40)
+    assert square.size == Size(40, 40)
     left, top = (width - 40) // 2, (height - 40) // 2
-    assert np.array_equal(np.asarray(square), np.asarray(image)[top : top + 40, left : left + 40])
+    assert np.array_equal(square.array(), image.array()[top : top + 40, left : left + 40])
 
 
 def test_transparent_colours_do_not_bleed_into_edges() -> None:
     pixels = np.zeros((40, 40, 4), np.uint8)
     pixels[:, :20] = (255, 0, 0, 255)
     pixels[:, 20:] = (0, 255, 0, 0)
-    shrunk = np.asarray(resize(Image.fromarray(pixels), Size(7, 7)))
+    shrunk = resize(Picture.from_array(pixels), Size(7, 7)).array()
     assert (shrunk[shrunk[:, :, 3] > 40][:, 1] < 10).all()

@@ -58,7 +58,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ImageStore:
 
 
 class TestEveryStore:
-    @pytest.mark.parametrize("output_format", list(ImageFormat))
+    @pytest.mark.parametrize("output_format", [ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF])
     async def test_what_is_put_can_be_opened(self, store: ImageStore, output_format: ImageFormat) -> None:
         data = bytes(range(256)) * 4000
         name = await store.put(image(data, output_format))

@@ -18,7 +18,7 @@ import trustme
 from service.core.errors import ErrorKind, GatewayError
 from service.providers.http import SignableRequest
 from service.routing.rules import RULES
-from service.transport import own_faults
+from service.transport import own_faults, sockets
 from service.transport.certificates import trust_store
 from service.transport.client import open_client
 from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
@@ -114,7 +114,25 @@ class TestAddresses:
 
 
 class TestHostsThatVanish:
-    """No loopback connection can lose its other side without a word, so that only the settings are looked at."""
+    """No loopback connection can lose its other side without a word: the kernel always answers. The nearest to it is a
+    server that takes nothing more, whose kernel goes on saying so."""
+
+    async def test_a_connection_that_takes_nothing_more_breaks(self, serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sockets, "_UNACKNOWLEDGED_MS", 300)
+        stopped = asyncio.Event()
+
+        async def stop_reading(_, connection) -> None:
+            connection.writer.transport.pause_reading()
+            await stopped.wait()
+
+        server = await serve(stop_reading)
+        server.reads_bodies = False
+        request = SignableRequest("POST", server.url, {}, b"x" * 30_000_000)
+        async with open_client() as client:
+            with pytest.raises(GatewayError) as caught:
+                await send(client, request, timeout_s=30, max_response_bytes=100)
+        stopped.set()
+        assert (caught.value.kind, caught.value.may_have_run) == (ErrorKind.UNAVAILABLE, True)
 
     def test_sockets_ask_whether_the_other_side_is_there(self) -> None:
         address = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 1))

@@ -31,7 +31,8 @@ type AccessServiceClient interface {
 	// Answers when the credential that came with this call, in its metadata, is let in. Envoy asks before it takes the
 	// body of a request in; clients may, to check a key.
 	//
-	// Fails with UNAUTHENTICATED or PERMISSION_DENIED, exactly as a request with this credential would.
+	// Errors: UNAUTHENTICATED (INVALID_API_KEY), PERMISSION_DENIED (ORIGIN_NOT_ALLOWED, ...), as a request with this
+	// credential would.
 	CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error)
 }
 
@@ -62,7 +63,8 @@ type AccessServiceServer interface {
 	// Answers when the credential that came with this call, in its metadata, is let in. Envoy asks before it takes the
 	// body of a request in; clients may, to check a key.
 	//
-	// Fails with UNAUTHENTICATED or PERMISSION_DENIED, exactly as a request with this credential would.
+	// Errors: UNAUTHENTICATED (INVALID_API_KEY), PERMISSION_DENIED (ORIGIN_NOT_ALLOWED, ...), as a request with this
+	// credential would.
 	CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
 }

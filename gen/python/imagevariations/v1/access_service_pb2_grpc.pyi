@@ -37,7 +37,8 @@ class AccessServiceStub:
     """Answers when the credential that came with this call, in its metadata, is let in. Envoy asks before it takes the
     body of a request in; clients may, to check a key.
 
-    Fails with UNAUTHENTICATED or PERMISSION_DENIED, exactly as a request with this credential would.
+    Errors: UNAUTHENTICATED (INVALID_API_KEY), PERMISSION_DENIED (ORIGIN_NOT_ALLOWED, ...), as a request with this
+    credential would.
     """
 
 @_typing.type_check_only
@@ -49,7 +50,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Answers when the credential that came with this call, in its metadata, is let in. Envoy asks before it takes the
     body of a request in; clients may, to check a key.
 
-    Fails with UNAUTHENTICATED or PERMISSION_DENIED, exactly as a request with this credential would.
+    Errors: UNAUTHENTICATED (INVALID_API_KEY), PERMISSION_DENIED (ORIGIN_NOT_ALLOWED, ...), as a request with this
+    credential would.
     """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -64,7 +66,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers when the credential that came with this call, in its metadata, is let in. Envoy asks before it takes the
         body of a request in; clients may, to check a key.
 
-        Fails with UNAUTHENTICATED or PERMISSION_DENIED, exactly as a request with this credential would.
+        Errors: UNAUTHENTICATED (INVALID_API_KEY), PERMISSION_DENIED (ORIGIN_NOT_ALLOWED, ...), as a request with this
+        credential would.
         """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -48,7 +48,8 @@ export declare const AccessService: GenService<{
    * Answers when the credential that came with this call, in its metadata, is let in. Envoy asks before it takes the
    * body of a request in; clients may, to check a key.
    *
-   * Fails with UNAUTHENTICATED or PERMISSION_DENIED, exactly as a request with this credential would.
+   * Errors: UNAUTHENTICATED (INVALID_API_KEY), PERMISSION_DENIED (ORIGIN_NOT_ALLOWED, ...), as a request with this
+   * credential would.
    *
    * @generated from rpc imagevariations.v1.AccessService.CheckAccess
    */

@@ -99,12 +99,30 @@ class TestCalls:
         assert drawn[0]["size"] == engine.automatic_size(SOURCE.size)
 
     async def test_pass_options_on(self, calling: Calling, drawn: list[dict[str, Any]]) -> None:
-        await calling.vary(options={"allow_flip": False}, strength=0.9)
-        assert (drawn[0]["allow_flip"], drawn[0]["strength"]) == (False, 0.9)
+        await calling.vary(options={"allow_flip": True, "idea": "wider", "style": "oil"}, strength=0.9)
+        passed = {name: drawn[0][name] for name in ("allow_flip", "idea", "style", "strength")}
+        assert passed == {"allow_flip": True, "idea": "wider", "style": "oil", "strength": 0.9}
 
-    @pytest.mark.parametrize("options", [{"allow_flip": 1}, {"allow_flip": True, "other": 1}])
-    async def test_refuse_options_that_there_are_not(self, calling: Calling, options: dict[str, Any]) -> None:
-        with pytest.raises(GatewayError) as caught:
+    async def test_mirror_nothing_and_choose_nothing_unasked(
+        self, calling: Calling, drawn: list[dict[str, Any]]
+    ) -> None:
+        await calling.vary()
+        assert (drawn[0]["allow_flip"], drawn[0]["idea"], drawn[0]["style"]) == (False, None, None)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"allow_flip": 1}, "true or false"),
+            ({"allow_flip": True, "other": 1}, "no option 'other'"),
+            ({"idea": "farther"}, "one of closer, wider"),
+            ({"idea": ["closer"]}, "one of closer, wider"),
+            ({"style": "baroque"}, "one of oil, watercolour"),
+        ],
+    )
+    async def test_refuse_options_that_there_are_not(
+        self, calling: Calling, options: dict[str, Any], said: str
+    ) -> None:
+        with pytest.raises(GatewayError, match=said) as caught:
             await calling.vary(options=options)
         assert caught.value.param == "provider_options"
         assert calling.outcomes == ["invalid_request"]

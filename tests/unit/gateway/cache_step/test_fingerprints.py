@@ -18,8 +18,9 @@ from service.concurrency.tasks import ended, started
 from service.core.errors import GatewayError
 from service.gateway.cache_step import fingerprints
 from service.gateway.cache_step.fingerprints import Fingerprints
-from service.imaging.decode import decode, flatten
+from service.imaging.decode import decode
 from service.imaging.perceptual_key import perceptual_key
+from service.imaging.picture import Picture
 
 
 def encoded(pixels: np.ndarray[Any, np.dtype[np.uint8]], image_format: str = "PNG") -> bytes:
@@ -37,7 +38,7 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every file that is really decoded."""
     seen: list[int] = []
 
-    def counted(data: bytes, **options: Any) -> Image.Image:
+    def counted(data: bytes, **options: Any) -> Picture:
         seen.append(len(data))
         return decode(data, **options)
 
@@ -83,12 +84,14 @@ async def test_a_damaged_file_fails_for_each_with_an_error_of_its_own(pool: Imag
 @pytest.mark.parametrize("size", [(64, 64), (65, 2000), (2000, 1301), (3000, 63), (10, 10)], ids=str)
 @pytest.mark.parametrize("channels", [3, 4])
 async def test_strip_by_strip_it_is_that_of_the_whole_picture(
-    pool: ImagingPool, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], channels: int
+    pool: ImagingPool, size: tuple[int, int], channels: int
 ) -> None:
-    monkeypatch.setattr(fingerprints, "_STRIP_PIXELS", 10_000)
     pixels = np.random.default_rng(2).integers(0, 256, (*size, channels), np.uint8)
     taken = await Fingerprints(pool, LIMITS).of(encoded(pixels))
-    whole = perceptual_key(np.asarray(flatten(Image.fromarray(pixels))))
+    on_white = Image.new("RGB", size[::-1], (255, 255, 255))
+    image = Image.fromarray(pixels)
+    on_white.paste(image, mask=image.getchannel("A") if channels == 4 else None)
+    whole = perceptual_key(np.asarray(on_white))
     assert taken.pixels == pixel_digest(pixels)
     assert taken.look.key == whole.key
     assert np.array_equal(taken.look.layout, whole.layout)

@@ -51,6 +51,7 @@ from service.gateway.record import NOT_STORED
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.keys import CacheScope, VirtualKey, digest
+from service.routing.ordering import AliasPolicy
 from service.routing.route import WeightedTarget
 
 RED, GREEN = png(colour=(255, 0, 0)), png(colour=(0, 255, 0))
@@ -271,7 +272,7 @@ class TestHits:
         names = directory(
             provider("a", backends[0]),
             provider("b", backends[1]),
-            aliases={"either": Alias(targets, weighted=True)},
+            aliases={"either": Alias(targets, policy=AliasPolicy.WEIGHTED)},
             draw=lambda: next(draws),
         )
         gateway = house.gateway(names)

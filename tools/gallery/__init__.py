@@ -1,0 +1,1 @@
+"""The engine's gallery: pictures of every kind from free packages, varied, on contact sheets."""
