@@ -117,8 +117,8 @@ class Directory:
         return tuple(targets)
 
     def stood_in(self, model: str, target: Target) -> str:
-        """A warning for a request whose model is not named, or is retired; empty where the name says what is meant."""
-        if not model:
+        """A warning for a request whose model is retired, or not named although it costs; empty for others."""
+        if not model and not self.profile(target).free:
             return f"No model was named: the default route answered, with {target}."
         if model in self._stand_ins and model != target.model:
             return f"{model} is retired: the default route answered in its place, with {target}."

@@ -158,7 +158,7 @@ def test_streams_are_served_from_it_too(alice: httpx.Client, small_png: bytes) -
     completed = "image_variation.image_completed"
     assert [event["type"] for event in events] == [completed, completed, "image_variation.completed"]
     # On a stream each image tells who made it.
-    maker = {"provider": "local", "model": "vary"}
+    maker = {"provider": "local", "model": "recompose"}
     assert [event["image_completed"] for event in events[:2]] == [each | maker for each in made.json()["data"]]
     assert events[2]["completed"]["extra_fields"]["cache_debug"]["hit_type"] == "direct"
 

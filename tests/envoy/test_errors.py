@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 from running_gateway import RunningGateway
 
 VARIATIONS = "/v1/images/variations"
@@ -105,9 +103,7 @@ def png(width: int, height: int, data: bytes) -> bytes:
 
 
 def test_what_is_no_image_is_refused(client: httpx.Client, small_png: bytes) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "BMP")
-    for data in (b"hello", b"", buffer.getvalue(), b"%PDF-1.4", b"<svg/>", small_png[:200], small_png[:-20]):
+    for data in (b"hello", b"", b"%PDF-1.4", b"<svg/>", small_png[:200], small_png[:-20]):
         assert_error(post(client, data), 400, "invalid_request_error", "invalid_image", "image")
 
 
