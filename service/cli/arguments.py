@@ -97,10 +97,13 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     listing = actions.add_parser("list", help="list all keys", allow_abbrev=False)
     disable = actions.add_parser("disable", help="turn a key off", allow_abbrev=False)
     usage = actions.add_parser("usage", help="what keys and their teams have used of their limits", allow_abbrev=False)
-    for action in (create, listing, disable, usage):
+    enable = actions.add_parser("enable", help="turn a key on again", allow_abbrev=False)
+    delete = actions.add_parser("delete", help="forget a key; its name is free then", allow_abbrev=False)
+    for action in (create, listing, disable, enable, delete, usage):
         action.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
     create.add_argument("name", help="for logs and usage")
-    disable.add_argument("name")
+    for action in (disable, enable, delete):
+        action.add_argument("name")
     usage.add_argument("name", nargs="?", default="", help="default: all keys")
     create.add_argument("--expires", default="", metavar="WHEN", help="30d, 12h or 2027-01-31; default: never")
     create.add_argument("--team", default="", help="a team of the configuration")

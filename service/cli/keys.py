@@ -1,4 +1,4 @@
-"""``keys``: makes virtual keys, lists and disables them, and tells what they have used. Speaks to the store itself."""
+"""``keys``: makes, lists, disables, enables and deletes virtual keys, and tells what they have used, from the store."""
 
 from __future__ import annotations
 
@@ -54,7 +54,11 @@ async def _run(config: Config, options: argparse.Namespace) -> int:
             case "list":
                 return await _list(config, store)
             case "disable":
-                return await _disable(config, store, options.name)
+                return _changed(config, options.name, "disabled", await store.disable_key(options.name))
+            case "enable":
+                return _changed(config, options.name, "enabled", await store.enable_key(options.name))
+            case "delete":
+                return _changed(config, options.name, "deleted", await store.delete_key(options.name))
             case _:
                 return await _usage(config, store, options.name)
     finally:
@@ -183,12 +187,13 @@ def _state(key: VirtualKey, config: Config) -> str:
     return "team gone" if key.team and key.team not in config.teams else "enabled"
 
 
-async def _disable(config: Config, store: Store, name: str) -> int:
-    if await store.disable_key(name):
-        print(f"The key {name!r} is disabled. Running services refuse it within seconds.")
+def _changed(config: Config, name: str, how: str, found: bool) -> int:
+    if found:
+        effect = "take" if how == "enabled" else "refuse"
+        print(f"The key {name!r} is {how}. Running services {effect} it within seconds.")
         return 0
     if name in {each.name for each in config.keys}:
-        raise CommandError(f"The key {name!r} is in the configuration: say enabled: false there, and restart.")
+        raise CommandError(f"The key {name!r} is in the configuration: change it there (enabled: false), and restart.")
     raise CommandError(f"There is no key named {name!r}.")
 
 

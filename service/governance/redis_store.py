@@ -143,6 +143,29 @@ return 1
 """)
 
 
+# As above.
+_ENABLE_KEY: Final = Script("""
+local digest = redis.call('HGET', KEYS[1], ARGV[1])
+if not digest then
+    return 0
+end
+redis.call('SREM', KEYS[2], digest)
+return 1
+""")
+
+# KEYS: the names, the keys, the disabled ones. ARGV: the name.
+_DELETE_KEY: Final = Script("""
+local digest = redis.call('HGET', KEYS[1], ARGV[1])
+if not digest then
+    return 0
+end
+redis.call('HDEL', KEYS[2], digest)
+redis.call('SREM', KEYS[3], digest)
+redis.call('HDEL', KEYS[1], ARGV[1])
+return 1
+""")
+
+
 class RedisStore(Store):
     """Connects when it is first used, and again whenever it has to.
 
@@ -236,6 +259,12 @@ class RedisStore(Store):
 
     async def disable_key(self, name: str) -> bool:
         return bool(await self._server.run(_DISABLE_KEY, [self._names, self._disabled], [name]))
+
+    async def enable_key(self, name: str) -> bool:
+        return bool(await self._server.run(_ENABLE_KEY, [self._names, self._disabled], [name]))
+
+    async def delete_key(self, name: str) -> bool:
+        return bool(await self._server.run(_DELETE_KEY, [self._names, self._keys, self._disabled], [name]))
 
     async def aclose(self) -> None:
         await self._server.aclose()

@@ -113,10 +113,17 @@ class SqliteStore(Store):
         )
 
     async def disable_key(self, name: str) -> bool:
-        def disable(connection: sqlite3.Connection) -> bool:
-            return bool(connection.execute("UPDATE virtual_keys SET enabled = 0 WHERE name = ?", (name,)).rowcount)
+        return await self._change("UPDATE virtual_keys SET enabled = 0 WHERE name = ?", name)
 
-        return await self._worker.run(disable)
+    async def enable_key(self, name: str) -> bool:
+        return await self._change("UPDATE virtual_keys SET enabled = 1 WHERE name = ?", name)
+
+    async def delete_key(self, name: str) -> bool:
+        return await self._change("DELETE FROM virtual_keys WHERE name = ?", name)
+
+    async def _change(self, statement: str, name: str) -> bool:
+        """Runs a statement about one key; whether there is such a key."""
+        return await self._worker.run(lambda connection: bool(connection.execute(statement, (name,)).rowcount))
 
     async def aclose(self) -> None:
         await self._worker.aclose()

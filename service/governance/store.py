@@ -187,7 +187,15 @@ class Store(Protocol):
         ...
 
     async def disable_key(self, name: str) -> bool:
-        """Turns a key off for good; whether there is one of this name."""
+        """Turns a key off until it is enabled; whether there is one of this name."""
+        ...
+
+    async def enable_key(self, name: str) -> bool:
+        """Turns a key on again; whether there is one of this name."""
+        ...
+
+    async def delete_key(self, name: str) -> bool:
+        """Forgets a key, so that its name is free; whether there was one. What was spent on it is kept."""
         ...
 
     async def aclose(self) -> None:

@@ -112,6 +112,11 @@ def test_a_disabled_key_says_so(run: Run) -> None:
     assert run("disable", "alice")[0] == 0
     assert run("list")[1][1].startswith("alice\tdisabled\t")
     assert run("disable", "bob")[0] == 1
+    assert run("enable", "alice")[0] == 0
+    assert run("list")[1][1].startswith("alice\tenabled\t")
+    assert run("delete", "alice")[0] == 0
+    assert len(run("list")[1]) == 1
+    assert run("delete", "alice")[0] == 1
 
 
 def test_usage_tells_of_key_and_team(run: Run) -> None:

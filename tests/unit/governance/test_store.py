@@ -294,9 +294,25 @@ async def test_a_disabled_key_stays_known_and_stays_disabled(open_store: OpenSto
     assert await store.disable_key("alice")
     assert await store.disable_key("alice")
     assert not await store.disable_key("bob")
+    assert await store.enable_key("alice")
+    assert not await store.enable_key("bob")
+    assert all(key.enabled for key in await store.keys() if key.name == "alice")
+    assert await store.disable_key("alice")
     expected = dataclasses.replace(_KEY, enabled=False)
     assert await (await open_store()).find_key(_KEY.digest) == expected
     assert await store.keys() == (expected,)
+
+
+async def test_a_deleted_key_is_forgotten_and_its_name_is_free(open_store: OpenStore) -> None:
+    store = await open_store()
+    await store.add_key(_KEY)
+    await store.disable_key("alice")
+    assert await store.delete_key("alice")
+    assert not await store.delete_key("alice")
+    assert await (await open_store()).find_key(_KEY.digest) is None
+    assert not await store.has_keys()
+    await store.add_key(_KEY)
+    assert await store.find_key(_KEY.digest) == _KEY
 
 
 async def test_keys_are_listed_by_name(store: Store) -> None:
