@@ -10,9 +10,9 @@ import sys
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 # From this size on a block is mapped by itself, and given back as soon as it is freed.
 _LARGE_BYTES = 4 << 20
-# Free memory at the end of the heap that is kept for the next picture, and the step by which the heap grows. Setting any
-# of these parameters freezes the others at their initial 128 KiB: then each freed picture is given back and faulted in
-# again, which was half of the service's time for a picture of 1.5 MB.
+# Free memory at the end of the heap that is kept for the next picture, and the step by which the heap grows. Setting
+# one of these parameters freezes the others at 128 KiB: then each freed picture is given back and faulted in again,
+# which took half of the service's time for a picture of 1.5 MB.
 _KEPT_BYTES = 64 << 20
 _STEP_BYTES = 16 << 20
 _ARENAS = 2
