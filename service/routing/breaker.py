@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -129,9 +128,13 @@ class Breakers:
         counts = RULES[error.kind].breaker_counts
         self._remember(target, circuit.failed(now, self._policy) if counts else circuit.undecided())
 
-    def states(self, now: float) -> Mapping[Target, CircuitState]:
-        """The state of each target that has failed of late; all others are closed."""
-        return {target: circuit.state(now, self._policy) for target, circuit in self._circuits.items()}
+    def state(self, target: Target, now: float) -> CircuitState:
+        """The state of a target's circuit; closed unless it has failed of late."""
+        return self._circuits.get(target, _HEALTHY).state(now, self._policy)
+
+    def __len__(self) -> int:
+        """The number of targets that have failed of late."""
+        return len(self._circuits)
 
     def _remember(self, target: Target, circuit: Circuit) -> None:
         self._circuits.pop(target, None)

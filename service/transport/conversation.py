@@ -20,7 +20,7 @@ from service.transport.capture import captured_request, captured_response
 from service.transport.clock import Clock
 from service.transport.dialogue import Dialogue
 from service.transport.send import require_trusted, send, signed_request
-from service.transport.upstream import Emit, Upstream
+from service.transport.upstream import EmitCallEvent, Upstream
 
 
 class Conversation:
@@ -43,7 +43,7 @@ class Conversation:
         *,
         deadline: float,
         turn_ends: float,
-        emit: Emit,
+        emit: EmitCallEvent,
     ) -> None:
         self._client = client
         self._clock = clock

@@ -11,11 +11,17 @@ from service.core.calls import CallResult, ImageProduced, ProducedImage
 from service.core.errors import ErrorKind, GatewayError
 from service.routing.retry import DownloadState, RetryPolicy, TimeLeft
 from service.transport.clock import Clock
-from service.transport.upstream import Emit, Fetch
+from service.transport.upstream import EmitCallEvent, Fetch
 
 
 async def downloaded(
-    result: CallResult, fetch: Fetch, emit: Emit, *, clock: Clock, left: Callable[[], TimeLeft], policy: RetryPolicy
+    result: CallResult,
+    fetch: Fetch,
+    emit: EmitCallEvent,
+    *,
+    clock: Clock,
+    left: Callable[[], TimeLeft],
+    policy: RetryPolicy,
 ) -> CallResult:
     """The result with the bytes of every image that could be had, each emitted as soon as it is there.
 

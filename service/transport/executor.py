@@ -16,7 +16,7 @@ from service.transport.clock import SYSTEM_CLOCK, Clock
 from service.transport.conversation import Conversation
 from service.transport.downloads import downloaded
 from service.transport.send import send, signed_request
-from service.transport.upstream import CallOutcome, Emit, Fetch, Upstream
+from service.transport.upstream import CallOutcome, EmitCallEvent, Fetch, Upstream
 
 _LONGEST_CANCEL_ANSWER = 1_000_000
 
@@ -43,7 +43,7 @@ class Executor:
         *,
         deadline: float,
         turn_ends: float = math.inf,
-        emit: Emit,
+        emit: EmitCallEvent,
         raw: bool = False,
     ) -> CallOutcome:
         """Makes the images of one call.

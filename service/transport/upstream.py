@@ -16,7 +16,7 @@ from service.transport.way import DIRECT, Way
 Fetch = Callable[[str], Awaitable[bytes]]
 """Downloads a result from a URL that a provider chose. Raises GatewayError."""
 
-Emit = Callable[[CallEvent], None]
+EmitCallEvent = Callable[[CallEvent], None]
 """Takes each image as soon as it is there, and every attempt as it ends, successful or not."""
 
 

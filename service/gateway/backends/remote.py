@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 
 from service.catalog.profile import Profile
 from service.core.calls import ProviderCall
@@ -11,10 +12,12 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target
 from service.gateway.backends.base import CallContext, CallReport
 from service.providers.base import Credential
-from service.routing.breaker import Breakers
+from service.routing.breaker import Breakers, CircuitState
 from service.transport.credentials import Credentials
 from service.transport.executor import Executor
 from service.transport.upstream import Upstream
+
+log = logging.getLogger("service.breaker")
 
 DIRECT_KEY_NAME = "direct"
 """What attempts call a key that the caller brought along."""
@@ -42,10 +45,13 @@ class RemoteBackend:
         return self._breakers.admit(self._target(model), asyncio.get_running_loop().time())
 
     def tried(self, model: str, failure: GatewayError | None) -> None:
+        target, now = self._target(model), asyncio.get_running_loop().time()
+        before = self._breakers.state(target, now)
         if failure is None:
-            self._breakers.succeeded(self._target(model))
+            self._breakers.succeeded(target)
         else:
-            self._breakers.failed(self._target(model), failure, asyncio.get_running_loop().time())
+            self._breakers.failed(target, failure, now)
+        _log_change(target, before, self._breakers.state(target, now), failure)
 
     async def vary(self, call: ProviderCall, profile: Profile, context: CallContext) -> CallReport:
         upstream = self._upstream
@@ -67,3 +73,14 @@ class RemoteBackend:
 
     def _target(self, model: str) -> Target:
         return Target(self._upstream.endpoint.provider, model)
+
+
+def _log_change(target: Target, before: CircuitState, after: CircuitState, failure: GatewayError | None) -> None:
+    """One line for each time that a target's circuit opens or closes, not for each failure."""
+    fields: dict[str, object] = {"target": str(target), "was": before.value}
+    if after is CircuitState.OPEN and before is not CircuitState.OPEN:
+        if failure is not None:
+            fields["error"] = failure.kind.value
+        log.warning("circuit opened", extra={"fields": fields})
+    elif after is CircuitState.CLOSED and before is not CircuitState.CLOSED:
+        log.info("circuit closed", extra={"fields": fields})
