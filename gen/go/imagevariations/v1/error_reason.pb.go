@@ -164,6 +164,10 @@ const (
 	ErrorReason_IDEMPOTENCY_OUTCOME_UNKNOWN ErrorReason = 67
 	// The file has no bytes in the range that was asked for.
 	ErrorReason_RANGE_NOT_SATISFIABLE ErrorReason = 68
+	// The embedded engine has no such idea for its variations.
+	ErrorReason_INVALID_IDEA ErrorReason = 69
+	// The embedded engine has no such style.
+	ErrorReason_INVALID_STYLE ErrorReason = 70
 )
 
 // Enum value maps for ErrorReason.
@@ -238,6 +242,8 @@ var (
 		66: "INTERNAL_ERROR",
 		67: "IDEMPOTENCY_OUTCOME_UNKNOWN",
 		68: "RANGE_NOT_SATISFIABLE",
+		69: "INVALID_IDEA",
+		70: "INVALID_STYLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":       0,
@@ -309,6 +315,8 @@ var (
 		"INTERNAL_ERROR":                 66,
 		"IDEMPOTENCY_OUTCOME_UNKNOWN":    67,
 		"RANGE_NOT_SATISFIABLE":          68,
+		"INVALID_IDEA":                   69,
+		"INVALID_STYLE":                  70,
 	}
 )
 
@@ -343,7 +351,7 @@ var File_imagevariations_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\x96\f\n" +
+	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\xbb\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -415,7 +423,9 @@ const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\tCANCELLED\x10A\x12\x12\n" +
 	"\x0eINTERNAL_ERROR\x10B\x12\x1f\n" +
 	"\x1bIDEMPOTENCY_OUTCOME_UNKNOWN\x10C\x12\x19\n" +
-	"\x15RANGE_NOT_SATISFIABLE\x10DBp\n" +
+	"\x15RANGE_NOT_SATISFIABLE\x10D\x12\x10\n" +
+	"\fINVALID_IDEA\x10E\x12\x11\n" +
+	"\rINVALID_STYLE\x10FBp\n" +
 	"\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3"
 
 var (

@@ -160,6 +160,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A request of this idempotency key was begun, and its outcome is not known, or no longer kept."""
     RANGE_NOT_SATISFIABLE: _ErrorReason.ValueType  # 68
     """The file has no bytes in the range that was asked for."""
+    INVALID_IDEA: _ErrorReason.ValueType  # 69
+    """The embedded engine has no such idea for its variations."""
+    INVALID_STYLE: _ErrorReason.ValueType  # 70
+    """The embedded engine has no such style."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request failed: what `google.rpc.ErrorInfo.reason` says in the domain `imagevariations.v1` and, in lower case, what
@@ -304,4 +308,8 @@ IDEMPOTENCY_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 67
 """A request of this idempotency key was begun, and its outcome is not known, or no longer kept."""
 RANGE_NOT_SATISFIABLE: ErrorReason.ValueType  # 68
 """The file has no bytes in the range that was asked for."""
+INVALID_IDEA: ErrorReason.ValueType  # 69
+"""The embedded engine has no such idea for its variations."""
+INVALID_STYLE: ErrorReason.ValueType  # 70
+"""The embedded engine has no such style."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

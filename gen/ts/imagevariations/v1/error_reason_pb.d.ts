@@ -498,6 +498,20 @@ export enum ErrorReason {
    * @generated from enum value: RANGE_NOT_SATISFIABLE = 68;
    */
   RANGE_NOT_SATISFIABLE = 68,
+
+  /**
+   * The embedded engine has no such idea for its variations.
+   *
+   * @generated from enum value: INVALID_IDEA = 69;
+   */
+  INVALID_IDEA = 69,
+
+  /**
+   * The embedded engine has no such style.
+   *
+   * @generated from enum value: INVALID_STYLE = 70;
+   */
+  INVALID_STYLE = 70,
 }
 
 /**
