@@ -46,9 +46,9 @@ fuzz: $(VENV)/dev-installed ## Fuzz the readers of callers' bytes for FUZZ_SECON
 test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
 	$(BIN)/pytest tests/clients -m "clients or not clients"
 
-test-programs: ## Install the Debian programs that some tests use (nginx, HAProxy, exiftool); without one its tests skip
+test-programs: ## Install the Debian programs that some tests use (nginx, HAProxy, ImageMagick, exiftool); without one its tests skip
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light haproxy libimage-exiftool-perl
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light haproxy imagemagick libimage-exiftool-perl
 
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 
