@@ -26,6 +26,9 @@ class RefusingServer(image_variation_service_pb2_grpc.ImageVariationServiceServi
     errors: list[GatewayError]
     asked: list[pb.CreateImageVariationRequest] = field(default_factory=list)
 
+    def CreateImageVariation(self, request: object, context: object) -> pb.CreateImageVariationResponse:
+        raise AssertionError("the clients under test stream")
+
     def StreamImageVariation(
         self, request: pb.CreateImageVariationRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.StreamImageVariationResponse]:
@@ -47,7 +50,7 @@ def refusing_server(*errors: GatewayError) -> Iterator[tuple[RefusingServer, str
     """The server, and the address at which it listens."""
     servicer = RefusingServer(list(errors))
     server = grpc.server(ThreadPoolExecutor(2))
-    image_variation_service_pb2_grpc.add_ImageVariationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    image_variation_service_pb2_grpc.add_ImageVariationServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -55,7 +55,7 @@ async def test_health_answers_while_ten_variations_are_being_made(gateway: Runni
         answered = 0
         begun = time.monotonic()
         while not work.done():
-            await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            await health.Check(health_pb2.HealthCheckRequest(), timeout=5)  # type: ignore[attr-defined]  # its stubs know no methods
             answered += 1
             await asyncio.sleep(0.01)
         elapsed = time.monotonic() - begun

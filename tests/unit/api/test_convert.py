@@ -240,7 +240,8 @@ class TestModels:
 
     def test_come_in_pages(self) -> None:
         names = directory(*(provider(name, FakeBackend()) for name in "abcde"))
-        pages, token = [], ""
+        pages: list[list[str]] = []
+        token = ""
         while not pages or token:
             page = models_message(names, {}, page_size=2, page_token=token)
             pages.append([model.id for model in page.data])

@@ -18,7 +18,7 @@ from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted
 from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 
 # Any text that has a UTF-8 form.
-text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 counts = st.integers(-5, 2**34)
 small = st.integers(0, 2**32 - 1)
 json_values = st.recursive(

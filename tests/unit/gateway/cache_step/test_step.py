@@ -393,8 +393,8 @@ class TestWhatIsKept:
         gateway = house.gateway(backend)
         await house.ask(gateway)
         near = request(image=saved(landscape(), "JPEG", quality=85))
-        assert (await house.ask(gateway, lookup=Lookup.SEMANTIC)).cache.hit_type == "semantic"  # type: ignore[union-attr]
-        assert not (await house.ask(gateway, near, lookup=Lookup.DIRECT)).cache.hit  # type: ignore[union-attr]
+        assert (await house.ask(gateway, lookup=Lookup.SEMANTIC)).cache.hit_type == "semantic"
+        assert not (await house.ask(gateway, near, lookup=Lookup.DIRECT)).cache.hit
 
     async def test_a_strict_threshold_misses_what_the_usual_one_finds(self, house: House) -> None:
         gateway = house.gateway(FakeBackend())
@@ -474,8 +474,8 @@ class TestTenants:
         gateway = house.gateway(backend)
         near = request(image=saved(landscape(), "JPEG", quality=85))
         await house.ask(gateway, caller=holder("a", scope, "t"))
-        assert (await house.ask(gateway, caller=holder("b", scope, "t"))).cache.hit_type == "direct"  # type: ignore[union-attr]
-        assert not (await house.ask(gateway, near, caller=holder("b", scope, "t"))).cache.hit  # type: ignore[union-attr]
+        assert (await house.ask(gateway, caller=holder("b", scope, "t"))).cache.hit_type == "direct"
+        assert not (await house.ask(gateway, near, caller=holder("b", scope, "t"))).cache.hit
         assert len(backend.calls) == 2
 
     async def test_unless_the_operator_says_that_similar_ones_will_do(self, house: House) -> None:
