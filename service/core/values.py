@@ -36,6 +36,17 @@ class ResponseFormat(StrEnum):
     B64_JSON = "b64_json"
 
 
+class Fit(StrEnum):
+    """How a picture of another shape is brought to a size: by cutting off what juts out, or with room around it."""
+
+    COVER = "cover"
+    CONTAIN = "contain"
+
+
+Colour = tuple[int, int, int]
+"""Red, green and blue in sRGB, each from 0 to 255."""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """Width and height in pixels, written ``1024x768``."""
@@ -91,6 +102,11 @@ class VariationRequest:
         image_url: An https or data URL to fetch the image from, or empty.
         n: How many variations, 1 to 10.
         size: The exact size of every result, or None for ``auto``.
+        fit: How a result of another shape is brought to ``size``.
+        fit_ground: The colour around a contained result. None: a blurred copy of the result itself, or nothing where a
+            transparent background was asked for.
+        output_compression: The quality of a JPEG or WebP result from 0 to 100; None: the gateway's own choice. Always
+            None for PNG, which loses nothing.
         strength: From 0 (subtle) to 1 (bold); None leaves it to the provider.
         seed: From 0 to 2**32-1; None leaves it to chance.
         fallbacks: Targets to try, in order, when the model fails.
@@ -106,6 +122,9 @@ class VariationRequest:
     size: Size | None = None
     response_format: ResponseFormat = ResponseFormat.URL
     output_format: ImageFormat = ImageFormat.PNG
+    fit: Fit = Fit.COVER
+    fit_ground: Colour | None = None
+    output_compression: int | None = None
     prompt: str = ""
     strength: float | None = None
     seed: int | None = None

@@ -15,6 +15,7 @@ from service.gateway.backends.base import CallReport
 from service.gateway.events import AttemptFailed, Emit, ImageCompleted
 from service.gateway.outcome import CacheReport, FinishedImage
 
+FIRST_FRAME: Final = "The image has several frames or pages: the first one was varied."
 NOT_STORED: Final = "The result could not be stored to be linked to, so it is in the answer itself."
 
 Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]

@@ -9,17 +9,23 @@ from service.core.values import ResponseFormat, VariationRequest
 from service.gateway.delivery.links import Links
 from service.gateway.outcome import FinishedImage
 from service.gateway.record import Finish
-from service.imaging.convert import finish, pass_result
+from service.imaging.convert import Wish, finish, pass_result
 from service.imaging.inspect import ImageLimits
+from service.imaging.resize import Detector
 
 
 class Finisher:
-    """Turns what backends produce into what callers asked for."""
+    """Turns what backends produce into what callers asked for.
 
-    def __init__(self, pool: ImagingPool, links: Links, limits: ImageLimits) -> None:
+    Args:
+        detector: Finds what a crop should keep. None: it goes by contours.
+    """
+
+    def __init__(self, pool: ImagingPool, links: Links, limits: ImageLimits, detector: Detector | None = None) -> None:
         self._pool = pool
         self._links = links
         self._limits = limits
+        self._detector = detector
 
     def bound_to(
         self, request: VariationRequest, base_url: str, holder: str = "", encoded: dict[int, CachedImage] | None = None
@@ -32,15 +38,22 @@ class Finisher:
             encoded: Where to leave the finished images by their index, for the cache.
         """
 
+        wish = Wish(
+            size=request.size,
+            format=request.output_format,
+            fit=request.fit,
+            ground=request.fit_ground,
+            compression=request.output_compression,
+            transparent=request.background == "transparent",
+        )
+
         async def finished(index: int, produced: ProducedImage) -> FinishedImage:
-            data, size, output_format, limits = produced.data, request.size, request.output_format, self._limits
+            data, limits = produced.data, self._limits
             image = None
             if len(data) <= MOST_BYTES_AT_ONCE:
-                image = pass_result(data, size=size, output_format=output_format, limits=limits)
+                image = pass_result(data, wish, limits=limits)
             if image is None:
-                image = await self._pool.run(
-                    lambda: finish(data, size=size, output_format=output_format, limits=limits)
-                )
+                image = await self._pool.run(lambda: finish(data, wish, limits=limits, detector=self._detector))
             cached = CachedImage(image, produced.revised_prompt)
             if encoded is not None:
                 encoded[index] = cached

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from service.core.values import ImageFormat
 from service.imaging.colour import changes_colours, coded_profile, png_profile
-from service.imaging.convert import finish, prepare_input
+from service.imaging.convert import Wish, finish, prepare_input
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits
 from service.providers.base import Profile
@@ -51,7 +51,7 @@ def gama(gamma: float) -> bytes:
 def here_and_sent(data: bytes) -> list[np.ndarray]:
     """The picture as it is decoded here, as a provider is sent it, and as a result of a provider is finished."""
     files = [data, prepare_input(data, Profile(), limits=LIMITS).data]
-    files.append(finish(data, size=None, output_format=ImageFormat.PNG, limits=LIMITS).data)
+    files.append(finish(data, Wish(None, ImageFormat.PNG), limits=LIMITS).data)
     return [decode(each, limits=LIMITS).array().astype(int) for each in files]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.imaging.convert import finish, prepare_input
+from service.imaging.convert import Wish, finish, prepare_input
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, decode_cost, inspect
 from service.imaging.picture import Picture
@@ -180,7 +180,7 @@ class TestForProvidersAndFromThem:
 
     def test_a_result_of_such_a_kind_becomes_what_was_asked_for(self, samples) -> None:
         for data in samples:
-            done = finish(data, size=Size(32, 32), output_format=ImageFormat.PNG, limits=LIMITS)
+            done = finish(data, Wish(Size(32, 32), ImageFormat.PNG), limits=LIMITS)
             assert (done.format, done.size) == (ImageFormat.PNG, Size(32, 32))
 
 

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.imaging.convert import finish
+from service.imaging.convert import Wish, finish
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits
 from service.imaging.provenance import DigitalSourceType, has_manifest
@@ -101,7 +101,7 @@ def test_changed_pixels_make_it_invalid(picture, file, signers) -> None:
 @pytest.mark.parametrize("found", FORMATS)
 def test_a_providers_manifest_stays_where_pixels_stay(picture, file, signers, found) -> None:
     made = signers["provider"].sign(file(picture(64, 48), found.value.upper()), found, DigitalSourceType.GENERATED)
-    kept = finish(made, size=Size(64, 48), output_format=found, limits=LIMITS).data
+    kept = finish(made, Wish(Size(64, 48), found), limits=LIMITS).data
     assert kept == made
     assert read_manifest(kept, found).state == "Valid"
 
@@ -109,7 +109,7 @@ def test_a_providers_manifest_stays_where_pixels_stay(picture, file, signers, fo
 @pytest.mark.parametrize("found", FORMATS)
 def test_a_providers_manifest_becomes_an_ingredient_where_we_change_pixels(picture, file, signers, root, found) -> None:
     made = signers["provider"].sign(file(picture(64, 48), found.value.upper()), found, DigitalSourceType.GENERATED)
-    changed = finish(made, size=Size(32, 32), output_format=ImageFormat.PNG, limits=LIMITS).data
+    changed = finish(made, Wish(Size(32, 32), ImageFormat.PNG), limits=LIMITS).data
     assert not has_manifest(changed, ImageFormat.PNG)
     signed = signers["operator"].sign(changed, ImageFormat.PNG, DigitalSourceType.ENHANCED, original=made)
     manifest = read_manifest(signed, ImageFormat.PNG, trust_anchors=pem(root[1]))
