@@ -29,6 +29,7 @@ from service.composition import crops, logs, memory
 from service.composition.cache import opened_cache
 from service.composition.directory import make_directory, model_warnings
 from service.composition.governance import opened_governance
+from service.composition.provenance import make_marker
 from service.composition.results import open_results, sweeping
 from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
@@ -122,7 +123,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         gateway = Gateway(
             directory,
             TargetRunner(directory, imaging, limits, config.default_prompt, detector),
-            Finisher(imaging, links, limits, detector),
+            Finisher(imaging, links, limits, detector, make_marker(config)),
             limits=limits,
             fetch=fetch,
             policy=RoutePolicy(

@@ -91,6 +91,33 @@ class EncodedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """What an image's file says of how its picture came to be. Statements are ``c2pa`` and ``iptc``.
+
+    Attributes:
+        found: The statements in the file as it was made.
+        kept: Those of them that the file as delivered still makes.
+        written: Those that the gateway added.
+        digital_source_type: As the XMP of the file as delivered states it; empty where it states none.
+    """
+
+    found: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    digital_source_type: str = ""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Provenance:
+        """Out of its fields as JSON has them."""
+        found, kept, written = (tuple(fields[name]) for name in ("found", "kept", "written"))
+        return cls(found, kept, written, str(fields["digital_source_type"]))
+
+
+NOTHING_SAID: Final = Provenance()
+"""Of a file that says nothing, and said nothing when it was made."""
+
+
+@dataclass(frozen=True, slots=True)
 class VariationRequest:
     """What the caller asked for, validated, before any target has been chosen.
 

@@ -255,6 +255,9 @@ class Gateway:
             background=record.background,
             warnings=tuple(record.warnings),
             cache=record.cache,
+            seeds=record.seeds,
+            finish_reasons=record.finish_reasons,
+            aspect_ratio=record.aspect_ratio,
             raw_request=record.raw_request,
             raw_response=record.raw_response,
         )

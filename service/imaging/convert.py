@@ -12,6 +12,7 @@ from service.imaging.decode import check_pixels, decode
 from service.imaging.encode import encode
 from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, extract, inspect
 from service.imaging.picture import Picture
+from service.imaging.provenance import has_manifest
 from service.imaging.resize import Detector, contain, cover_by_detector, crop_square, resize, size_within
 
 _PLAIN_MODES = frozenset(("L", "P", "RGB", "RGBA"))
@@ -87,9 +88,11 @@ def finish(data: bytes, wish: Wish, *, limits: ImageLimits, detector: Detector |
     Raises:
         GatewayError: BAD_RESPONSE when the bytes are not an image that can be decoded.
     """
-    untouched = pass_result(data, wish, limits=limits)
-    if untouched is not None:
-        return untouched
+    return pass_result(data, wish, limits=limits) or remake_result(data, wish, limits=limits, detector=detector)
+
+
+def remake_result(data: bytes, wish: Wish, *, limits: ImageLimits, detector: Detector | None = None) -> EncodedImage:
+    """The other part of ``finish``: decodes, fits and encodes a result that ``pass_result`` does not let pass."""
     try:
         picture = decode(data, limits=limits)
         return encode(_fitted(picture, wish, detector), wish.format, compression=wish.compression)
@@ -109,7 +112,7 @@ def pass_result(data: bytes, wish: Wish, *, limits: ImageLimits) -> EncodedImage
     """The part of ``finish`` that takes no time to speak of; None where the result must be re-encoded.
 
     Bytes pass through without re-encoding when format and size are right already and no lower quality is asked for;
-    metadata is removed, except for a C2PA manifest as long as the pixels that it vouches for are untouched. Bytes that
+    metadata is removed, except from a file with a C2PA manifest, which vouches for all of it. Bytes that
     pass are checked to be structurally complete (for PNG, checksums included), not decoded.
 
     Raises:
@@ -123,6 +126,9 @@ def pass_result(data: bytes, wish: Wish, *, limits: ImageLimits) -> EncodedImage
         if not _is_plain(facts) or (wish.compression is not None and wish.compression < _NO_LOSS_ASKED):
             return None
         extracted = extract(data, wish.format, keep_provenance=True)
+        if extracted.complete and extracted.data is not data and has_manifest(data, wish.format):
+            # A manifest vouches for the whole file: without its other metadata it would not hold any more.
+            return EncodedImage(data, wish.format, facts.size)
         # Where the mark of the end is missing, only decoding tells whether pixels are missing too.
         return EncodedImage(extracted.data, wish.format, facts.size) if extracted.complete else None
     except GatewayError as error:

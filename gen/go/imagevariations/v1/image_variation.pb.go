@@ -869,12 +869,12 @@ type Provenance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The statements in the file as it was made.
 	Found []string `protobuf:"bytes,1,rep,name=found,proto3" json:"found,omitempty"`
-	// Those of them that are still in the file: a manifest stays where the file has not been changed at all.
+	// Those of them that the file as delivered still makes: a manifest stays where the file has not been changed at all.
 	Kept []string `protobuf:"bytes,2,rep,name=kept,proto3" json:"kept,omitempty"`
 	// The statements that the gateway added.
 	Written []string `protobuf:"bytes,3,rep,name=written,proto3" json:"written,omitempty"`
-	// The digital source type that the gateway wrote, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
-	// `trainedAlgorithmicMedia`. Empty where it wrote none.
+	// The digital source type in the file as delivered, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
+	// `trainedAlgorithmicMedia`. Empty where its XMP states none.
 	DigitalSourceType string `protobuf:"bytes,4,opt,name=digital_source_type,json=digitalSourceType,proto3" json:"digital_source_type,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache

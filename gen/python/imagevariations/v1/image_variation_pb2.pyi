@@ -521,8 +521,8 @@ class Provenance(_message.Message):
     WRITTEN_FIELD_NUMBER: _builtins.int
     DIGITAL_SOURCE_TYPE_FIELD_NUMBER: _builtins.int
     digital_source_type: _builtins.str
-    """The digital source type that the gateway wrote, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
-    `trainedAlgorithmicMedia`. Empty where it wrote none.
+    """The digital source type in the file as delivered, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
+    `trainedAlgorithmicMedia`. Empty where its XMP states none.
     """
     @_builtins.property
     def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -530,7 +530,7 @@ class Provenance(_message.Message):
 
     @_builtins.property
     def kept(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Those of them that are still in the file: a manifest stays where the file has not been changed at all."""
+        """Those of them that the file as delivered still makes: a manifest stays where the file has not been changed at all."""
 
     @_builtins.property
     def written(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -555,7 +555,7 @@ export declare type Provenance = Message<"imagevariations.v1.Provenance"> & {
   found: string[];
 
   /**
-   * Those of them that are still in the file: a manifest stays where the file has not been changed at all.
+   * Those of them that the file as delivered still makes: a manifest stays where the file has not been changed at all.
    *
    * @generated from field: repeated string kept = 2;
    */
@@ -569,8 +569,8 @@ export declare type Provenance = Message<"imagevariations.v1.Provenance"> & {
   written: string[];
 
   /**
-   * The digital source type that the gateway wrote, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
-   * `trainedAlgorithmicMedia`. Empty where it wrote none.
+   * The digital source type in the file as delivered, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
+   * `trainedAlgorithmicMedia`. Empty where its XMP states none.
    *
    * @generated from field: string digital_source_type = 4;
    */

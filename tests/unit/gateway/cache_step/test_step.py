@@ -173,9 +173,10 @@ class TestHits:
         animated = await house.ask(gateway, request(image=moving.getvalue()))
         found = await house.ask(gateway, request(image=still.getvalue()))
 
-        assert animated.warnings == (FIRST_FRAME,)
+        assert FIRST_FRAME in animated.warnings
         assert found.cache is not None
-        assert (found.cache.hit, found.warnings) == (True, ())
+        assert found.cache.hit
+        assert FIRST_FRAME not in found.warnings
 
     async def test_both_answers_tell_of_the_cache(self, house: House) -> None:
         gateway = house.gateway(FakeBackend())
