@@ -76,6 +76,7 @@ async def test_the_real_engine_makes_real_images(calling: Calling) -> None:
     assert all(image.data.startswith(b"\x89PNG") for image in calling.images.values())
     assert report.result.images[0].data != report.result.images[1].data
     assert report.result.cost_usd == 0.0
+    assert read_source_type(report.result.images[0].data, ImageFormat.PNG) == "algorithmicallyEnhanced"
 
 
 @needs_engine
