@@ -19,7 +19,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
+.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ fuzz: $(VENV)/dev-installed ## Fuzz the readers of callers' bytes for FUZZ_SECON
 
 test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
 	$(BIN)/pytest tests/clients -m "clients or not clients"
+
+test-programs: ## Install the Debian programs that some tests use (nginx, HAProxy, ImageMagick, exiftool); without one its tests skip
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light haproxy imagemagick libimage-exiftool-perl
 
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 
@@ -131,5 +135,5 @@ $(VENV)/bench-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/dev-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing what the service and its tests need into $(VENV); this takes a minute or two." >&2
-	@$(PIP) --editable '.[engine,bedrock,dev]'
+	@$(PIP) --editable '.[engine,bedrock,provenance,dev]'
 	@touch $@ $(VENV)/run-installed

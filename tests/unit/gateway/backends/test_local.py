@@ -22,6 +22,7 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
 from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.backends.local import LocalBackend
+from service.imaging.provenance import read_source_type
 
 SOURCE = EncodedImage(png(96, 64), ImageFormat.PNG, Size(96, 64))
 needs_engine = pytest.mark.skipif(bool(engine.availability()), reason="the engine's libraries are not installed")
