@@ -25,10 +25,11 @@ from service.api.reflection import enable_reflection
 from service.api.unread import add_servicer
 from service.api.variation_servicers import ImageVariationRestServicer, ImageVariationServicer
 from service.api.variations import Variations
-from service.composition import logs, memory
+from service.composition import crops, logs, memory
 from service.composition.cache import opened_cache
 from service.composition.directory import make_directory, model_warnings
 from service.composition.governance import opened_governance
+from service.composition.provenance import make_marker
 from service.composition.results import open_results, sweeping
 from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
@@ -118,10 +119,11 @@ async def running(config: Config) -> AsyncIterator[int]:
             own = await links.read_own(url)
             return await transport.fetch_for_caller(url) if own is None else own
 
+        detector = crops.detector()
         gateway = Gateway(
             directory,
-            TargetRunner(directory, imaging, limits, config.default_prompt),
-            Finisher(imaging, links, limits),
+            TargetRunner(directory, imaging, limits, config.default_prompt, detector),
+            Finisher(imaging, links, limits, detector, make_marker(config)),
             limits=limits,
             fetch=fetch,
             policy=RoutePolicy(

@@ -23,6 +23,7 @@ from service.gateway.backends.pace import Pace
 from service.imaging.decode import decode
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits
+from service.imaging.provenance import DigitalSourceType, write_source_type
 from service.imaging.resize import fit_within
 
 _log = logging.getLogger("service.engine")
@@ -114,7 +115,10 @@ class LocalBackend:
                     style=options.style,
                     cancelled=stop.is_set,
                 )
-                return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
+                encoded = encode_array(pixels, call.output_format or ImageFormat.PNG)
+                # The caller's picture is altered by algorithms: the networks in the engine find things and sharpen what
+                # they enlarge, and generate nothing.
+                return ProducedImage(data=write_source_type(encoded.data, encoded.format, DigitalSourceType.ENHANCED))
 
             async def one(index: int) -> ProducedImage:
                 image = await self._pool.run(
