@@ -9,7 +9,7 @@ from service.core.values import ResponseFormat, VariationRequest
 from service.gateway.delivery.links import Links
 from service.gateway.outcome import FinishedImage
 from service.gateway.record import Finish
-from service.imaging.convert import finish, pass_result
+from service.imaging.convert import finish, finish_cost, pass_result
 from service.imaging.inspect import ImageLimits
 
 
@@ -39,7 +39,8 @@ class Finisher:
                 image = pass_result(data, size=size, output_format=output_format, limits=limits)
             if image is None:
                 image = await self._pool.run(
-                    lambda: finish(data, size=size, output_format=output_format, limits=limits)
+                    lambda: finish(data, size=size, output_format=output_format, limits=limits),
+                    decoded_bytes=finish_cost(data, size=size, limits=limits),
                 )
             cached = CachedImage(image, produced.revised_prompt)
             if encoded is not None:
