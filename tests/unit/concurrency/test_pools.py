@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -138,7 +137,7 @@ class TestMemory:
 
         def work() -> None:
             held.append(budget.held)
-            time.sleep(0.005)
+            threading.Event().wait(0.005)
 
         await asyncio.gather(*(pools[turn % 2].run(work, decoded_bytes=40) for turn in range(12)))
         assert len(held) == 12
