@@ -29,6 +29,7 @@ from service.composition import logs, memory
 from service.composition.cache import opened_cache
 from service.composition.directory import make_directory, model_warnings
 from service.composition.governance import opened_governance
+from service.composition.readiness import watching_results
 from service.composition.results import open_results, sweeping
 from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
@@ -152,6 +153,7 @@ async def running(config: Config) -> AsyncIterator[int]:
         enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
+        await stack.enter_async_context(watching_results(health, links))
         await server.start()
         for name in SERVICE_NAMES:
             await health.set(name, HealthCheckResponse.SERVING)
