@@ -35,6 +35,7 @@ from service.composition.results import open_results, sweeping
 from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
 from service.composition.transport import opened_transport
+from service.concurrency.machine import allow_files
 from service.concurrency.pools import ImagingPool, MemoryBudget, WorkerPool
 from service.concurrency.tasks import repeating
 from service.config import Config
@@ -62,6 +63,7 @@ def serve(config: Config) -> None:
     """
     logs.configure(config.log.level)
     memory.give_back_large_blocks()
+    allow_files()
     if not engine.availability():
         engine.configure(config.engine_cache_path)
     import uvloop

@@ -5,8 +5,10 @@ Sources: cgroup-v2.rst and cgroup-v1/memory.rst of the Linux kernel's documentat
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import resource
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -37,6 +39,19 @@ def usable_memory_bytes(cgroups: Path = _CGROUPS) -> int:
         *(_number(directory / "memory.limit_in_bytes") for directory in _own(cgroups, "memory")),
     ]
     return min([physical, *(limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT)])
+
+
+def allow_files() -> int:
+    """Lets this process open as many files as it may, and returns how many: a connection is one, too.
+
+    What it is allowed at first is often 1,024, for the sake of programs that use ``select``.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls it unlimited and then refuses that.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return hard
+    return soft
 
 
 def _own(cgroups: Path, controller: str) -> list[Path]:

@@ -102,3 +102,14 @@ def test_the_kernel_s_own_limit_is_obeyed() -> None:
     workers, memory = map(int, done.stdout.split())
     assert workers == 1
     assert memory == (limit - (256 << 20)) // 2
+
+
+def test_a_process_may_open_as_many_files_as_it_can_be_allowed() -> None:
+    code = (
+        "import resource\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
+        "from service.concurrency.machine import allow_files\n"
+        "assert allow_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
