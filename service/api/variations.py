@@ -136,25 +136,31 @@ class Variations:
 
     async def _work(self, call: Call, incoming: Incoming, emit: Emit) -> Outcome:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
-        async with self._admitted(call, incoming):
-            try:
-                request = await self._request(call, incoming)
-            except GatewayError:
-                await self._gateway.count_refused(call.caller, emit)
-                raise
-            once = await self._to_be_done_once(call, request)
-            if once is None or self._once is None:
-                return await self._gateway.create(request, _request_context(call), emit)
-
-        async def work(emit: Emit) -> Outcome:
+        async with self._calls.under_way.endable(call):
             async with self._admitted(call, incoming):
+                try:
+                    request = await self._request(call, incoming)
+                except GatewayError:
+                    await self._gateway.count_refused(call.caller, emit)
+                    raise
+                once = await self._to_be_done_once(call, request)
+                if once is None or self._once is None:
+                    return await self._gateway.create(request, _request_context(call), emit)
+            return await self._work_once(call, incoming, request, once, self._once, emit)
+
+    async def _work_once(
+        self, call: Call, incoming: Incoming, request: VariationRequest, once: Once, runner: OnceRunner, emit: Emit
+    ) -> Outcome:
+        async def work(emit: Emit) -> Outcome:
+            # By itself: it goes on where its caller leaves.
+            async with self._calls.under_way.endable(call), self._admitted(call, incoming):
                 return await self._gateway.create(request, _request_context(call), emit)
 
         def replaying() -> None:
             call.headers[REPLAYED_HEADER] = "true"
             call.log["replayed"] = True
 
-        return await self._once.create(once, work, emit, replaying)
+        return await runner.create(once, work, emit, replaying)
 
     async def _to_be_done_once(self, call: Call, request: VariationRequest) -> Once | None:
         if self._once is None or (call.idempotency_key is None and not call.sidecar_attempt):

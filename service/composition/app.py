@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -28,12 +26,14 @@ from service.api.variations import Variations
 from service.composition import crops, logs, memory
 from service.composition.cache import opened_cache
 from service.composition.directory import make_directory, model_warnings
+from service.composition.drain import LIVENESS, Drain, DrainTimes
 from service.composition.governance import opened_governance
 from service.composition.provenance import make_marker
 from service.composition.readiness import watching_results
 from service.composition.results import open_results, sweeping
 from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
+from service.composition.signals import StopSignals
 from service.composition.transport import opened_transport
 from service.concurrency.machine import allow_files
 from service.concurrency.pools import ImagingPool, MemoryBudget, WorkerPool
@@ -51,8 +51,8 @@ from service.routing.route import RoutePolicy
 
 log = logging.getLogger("service")
 
-# Long enough to finish most images, shorter than orchestrators wait before they kill.
-DRAIN_S = 25.0
+# Health names that mean readiness. The empty one, the server as a whole, is what Kubernetes asks for by default.
+_READINESS = (*SERVICE_NAMES, "")
 
 
 def serve(config: Config) -> None:
@@ -72,21 +72,23 @@ def serve(config: Config) -> None:
 
 
 async def _serve(config: Config) -> None:
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with running(config) as port:
+    signals = StopSignals()
+    signals.listen()
+    async with running(config, signals) as port:
         memory.settle()
         log.info("ready", extra={"fields": {"grpc": f"{config.listen.grpc.host}:{port}", "process": os.getpid()}})
-        await stop.wait()
+        await signals.stop()
         log.info("draining")
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config) -> AsyncIterator[int]:
+async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
     """The whole service on the current event loop; the value is the gRPC port it listens on.
 
-    Leaving the block refuses new requests and gives those under way ``DRAIN_S`` seconds.
+    Leaving the block drains it, as ``Drain`` tells.
+
+    Args:
+        signals: Say how patiently it is drained.
 
     Raises:
         SystemExit: The address is taken, or a directory cannot be used.
@@ -159,17 +161,19 @@ async def running(config: Config) -> AsyncIterator[int]:
         await stack.enter_async_context(sweeping(store))
         await stack.enter_async_context(watching_results(health, links))
         await server.start()
-        for name in SERVICE_NAMES:
+        for name in (*_READINESS, LIVENESS):
             await health.set(name, HealthCheckResponse.SERVING)
+        drain = Drain(server, health, _READINESS, calls.under_way, once, _drain_times(config))
         if config.engine.enabled and config.engine.warm_up:
             local.warm_up()
         try:
             yield port
         finally:
-            for name in SERVICE_NAMES:
-                await health.set(name, HealthCheckResponse.NOT_SERVING)
-            await server.stop(DRAIN_S)
-            await once.aclose(0.0)
+            await drain.run(signals)
+
+
+def _drain_times(config: Config) -> DrainTimes:
+    return DrainTimes(config.drain.lame_duck, config.drain_s)
 
 
 def _load_limits(config: Config) -> LoadLimits:

@@ -180,6 +180,14 @@ class OutboundSettings(Settings):
     ca_file: CertificateFile = ""
 
 
+class DrainSettings(Settings):
+    """The end of the service: ``lame_duck`` seconds in which it still takes requests, then ``seconds`` for those under
+    way. Without ``seconds``: as long as a request may take."""
+
+    lame_duck: Annotated[Seconds, Field(le=600)] = 3.0
+    seconds: Annotated[Seconds, Field(le=86400)] | None = None
+
+
 class BreakerSettings(Settings):
     """After ``failures`` in a row a target is passed over for ``cooldown`` seconds; then one request may try it."""
 
@@ -328,6 +336,7 @@ class Config(Settings):
     timeouts: TimeoutSettings = TimeoutSettings()
     outbound: OutboundSettings = OutboundSettings()
     breaker: BreakerSettings = BreakerSettings()
+    drain: DrainSettings = DrainSettings()
     engine: EngineSettings = EngineSettings()
     results: ResultSettings = ResultSettings()
     provenance: ProvenanceSettings = ProvenanceSettings()
@@ -399,6 +408,11 @@ class Config(Settings):
             required=required,
             allow_direct_keys=self.allow_direct_keys,
         )
+
+    @property
+    def drain_s(self) -> float:
+        """The seconds that requests under way are given when the service ends."""
+        return self.limits.request_timeout if self.drain.seconds is None else self.drain.seconds
 
     @property
     def engine_cache_path(self) -> Path:

@@ -63,6 +63,10 @@ class OnceRunner:
         self._working.start(self._work(found, work, emit, done))
         return await asyncio.shield(done)
 
+    async def settled(self) -> None:
+        """Waits until no work is under way."""
+        await self._working.settled()
+
     async def aclose(self, within_s: float) -> None:
         """Waits for work under way, for ``within_s`` seconds at most."""
         await self._working.aclose(within_s)
