@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from service.cli.envoy import files_allowed, render
-from service.concurrency.machine import usable_memory_bytes
+from service.concurrency.machine import usable_memory_bytes, usable_processors
 from service.concurrency.tasks import started
 from service.config import EMBEDDED_PROVIDER, Config
 
@@ -94,6 +94,9 @@ async def running_pair(config: Config, config_file: Path | None) -> AsyncIterato
                 # A request's line shall be there soon after its answer; by default it takes ten seconds.
                 "--file-flush-interval-msec",
                 "500",
+                # By itself it starts a thread for each processor of the node, whatever our container may use.
+                "--concurrency",
+                str(usable_processors()),
                 "--log-level",
                 "error",
             )

@@ -104,10 +104,17 @@ class Gateway:
         finally:
             emit(RequestEnded(time.monotonic() - started, outcome, failure))
 
+    async def count_refused(self, caller: Caller, emit: Emit) -> None:
+        """As ``Admission.count_refused``."""
+        await self._admission.count_refused(caller, emit)
+
     async def _create(self, request: VariationRequest, context: RequestContext, emit: Emit, started: float) -> Outcome:
-        targets, unaffordable = self._admission.affordable(
-            self._admission.route(request, context.caller), context.caller
-        )
+        try:
+            route = self._admission.route(request, context.caller)
+        except GatewayError:
+            await self.count_refused(context.caller, emit)
+            raise
+        targets, unaffordable = self._admission.affordable(route, context.caller)
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
         finish = self._finisher.bound_to(request, context.base_url, context.caller.identity, encoded)
         record = Record(request, finish, emit, encoded)

@@ -20,7 +20,7 @@ from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.directory import Directory, Provider
 from service.gateway.record import Record
 from service.gateway.source import Source
-from service.imaging.convert import passes_at_once, prepare_input
+from service.imaging.convert import input_cost, passes_at_once, prepare_input
 from service.imaging.inspect import ImageLimits
 from service.imaging.resize import Detector
 from service.routing.rules import RULES
@@ -141,6 +141,7 @@ class TargetRunner:
                 source.data, profile, limits=self._limits, facts=source.facts, detector=self._detector
             ),
             at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and passes_at_once(source.facts, profile),
+            decoded_bytes=input_cost(source.facts, profile, size),
         )
         for warning in fitted.warnings:
             record.warn(warning)

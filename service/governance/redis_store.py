@@ -153,6 +153,15 @@ redis.call('SREM', KEYS[2], digest)
 return 1
 """)
 
+# KEYS: names, keys. ARGV: name, digest, record.
+_UPDATE_KEY: Final = Script("""
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+    return 0
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+return 1
+""")
+
 # KEYS: the names, the keys, the disabled ones. ARGV: the name.
 _DELETE_KEY: Final = Script("""
 local digest = redis.call('HGET', KEYS[1], ARGV[1])
@@ -263,6 +272,10 @@ class RedisStore(Store):
 
     async def enable_key(self, name: str) -> bool:
         return bool(await self._server.run(_ENABLE_KEY, [self._names, self._disabled], [name]))
+
+    async def update_key(self, key: VirtualKey) -> bool:
+        record = [key.name, digest_text(key.digest), records.dump(key)]
+        return bool(await self._server.run(_UPDATE_KEY, [self._names, self._keys], record))
 
     async def delete_key(self, name: str) -> bool:
         return bool(await self._server.run(_DELETE_KEY, [self._names, self._keys, self._disabled], [name]))

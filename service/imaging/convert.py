@@ -10,7 +10,7 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import WRITTEN_FORMATS, Colour, EncodedImage, Fit, ImageFormat, Size
 from service.imaging.decode import check_pixels, decode
 from service.imaging.encode import encode
-from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, extract, inspect
+from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, decode_cost, extract, inspect
 from service.imaging.picture import Picture
 from service.imaging.provenance import has_manifest
 from service.imaging.resize import Detector, contain, cover_by_detector, crop_square, resize, size_within
@@ -160,6 +160,36 @@ def input_complies(facts: ImageFacts, profile: Profile) -> bool:
     """
     size = _input_size(_input_shape(facts, profile), profile)
     return facts.format in profile.input_formats and size == facts.size and _is_plain(facts)
+
+
+def input_cost(facts: ImageFacts, profile: Profile, encoded_bytes: int) -> int:
+    """The most bytes of memory that ``prepare_input`` takes at one moment.
+
+    A picture that must be reduced to a number of bytes is tried in several ways, and is whole in memory meanwhile.
+
+    Args:
+        encoded_bytes: The length of the upload.
+
+    Raises:
+        GatewayError: UNSUPPORTED, as ``prepare_input``.
+    """
+    size = _input_size(_input_shape(facts, profile), profile)
+    if input_complies(facts, profile) and encoded_bytes <= profile.max_input_bytes:
+        return 2 * encoded_bytes
+    return max(decode_cost(facts, encoded_bytes), decode_cost(facts, encoded_bytes, output=size))
+
+
+def finish_cost(data: bytes, *, size: Size | None, limits: ImageLimits) -> int:
+    """The most bytes of memory that ``finish`` takes at one moment; 0 for what it refuses unopened.
+
+    Args:
+        data, size, limits: As for ``finish``.
+    """
+    try:
+        facts = inspect(data, limits=limits)
+    except GatewayError:
+        return 0
+    return decode_cost(facts, len(data), output=size)
 
 
 def _is_plain(facts: ImageFacts) -> bool:

@@ -15,6 +15,7 @@ from gateway_of_doubles import FALLBACK, SIZE, VARIATIONS, Caller, asked, gatewa
 from imagevariations.v1 import image_variation_pb2 as pb
 from imagevariations.v1 import image_variation_service_pb2_grpc
 from running_gateway import RunningGateway
+from waiting import wait_until
 
 from tests.doubles.server import DoublesServer
 
@@ -40,14 +41,6 @@ def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) ->
 def address(request: pytest.FixtureRequest, gateway: RunningGateway) -> str:
     """Where a native gRPC client goes."""
     return gateway.grpc if request.param == "directly" else gateway.url.removeprefix("http://")
-
-
-def wait_until(happened: Callable[[], Any], within_s: float = 10.0) -> None:
-    """Waits for what happens in another process or thread, which has no event of ours to set."""
-    end = time.monotonic() + within_s
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)  # noqa: TID251 - waits for another process, not on an event loop
 
 
 async def until(happened: Callable[[], Any]) -> None:

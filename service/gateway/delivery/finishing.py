@@ -9,7 +9,7 @@ from service.core.values import EncodedImage, Provenance, ResponseFormat, Variat
 from service.gateway.delivery.links import Links
 from service.gateway.outcome import FinishedImage
 from service.gateway.record import Finish
-from service.imaging.convert import Wish, pass_result, remake_result
+from service.imaging.convert import Wish, finish_cost, pass_result, remake_result
 from service.imaging.inspect import ImageLimits
 from service.imaging.marking import Marker
 from service.imaging.resize import Detector
@@ -83,7 +83,7 @@ class Finisher:
             image = remake_result(data, wish, limits=limits, detector=self._detector)
             return marker.marked(data, image, passed=False)
 
-        return await self._pool.run(made)
+        return await self._pool.run(made, decoded_bytes=finish_cost(data, size=wish.size, limits=limits))
 
     async def delivered(
         self,

@@ -178,8 +178,8 @@ class TestKeysAtRest:
     @pytest.mark.parametrize(
         ("error", "rest"),
         [
-            (failure(ErrorKind.UPSTREAM_AUTH, status=401), KeyRest("main", NOW + 300, ErrorKind.UPSTREAM_AUTH, "")),
-            (failure(ErrorKind.UPSTREAM_AUTH, status=403), KeyRest("main", NOW + 300, ErrorKind.UPSTREAM_AUTH, "m")),
+            (failure(ErrorKind.UPSTREAM_AUTH, status=401), KeyRest("main", NOW + 1, ErrorKind.UPSTREAM_AUTH, "")),
+            (failure(ErrorKind.UPSTREAM_AUTH, status=403), KeyRest("main", NOW + 1, ErrorKind.UPSTREAM_AUTH, "m")),
             (failure(ErrorKind.RATE_LIMITED, hint=7.0), KeyRest("main", NOW + 7, ErrorKind.RATE_LIMITED, "m")),
             (failure(ErrorKind.RATE_LIMITED), KeyRest("main", NOW + 0.5, ErrorKind.RATE_LIMITED, "m")),
             (failure(ErrorKind.UNAVAILABLE), None),
