@@ -94,7 +94,9 @@ def _add_engine(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    keys = commands.add_parser("keys", help="make, change and disable virtual keys, and see their use", allow_abbrev=False)
+    keys = commands.add_parser(
+        "keys", help="make, change and disable virtual keys, and see their use", allow_abbrev=False
+    )
     actions = keys.add_subparsers(dest="keys_command", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; it is shown this once", allow_abbrev=False)
     listing = actions.add_parser("list", help="list all keys", allow_abbrev=False)
@@ -105,7 +107,7 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     update = actions.add_parser(
         "update",
         help="change what a key may do",
-        description="Changes what is given and leaves the rest; a list that is given takes the place of the earlier one.",
+        description="Changes what is given and leaves the rest; a list that is given replaces the earlier one.",
         allow_abbrev=False,
     )
     for action in (create, update, listing, disable, enable, delete, usage):

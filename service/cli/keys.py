@@ -1,4 +1,4 @@
-"""``keys``: makes, changes, lists, disables, enables and deletes virtual keys, and tells what they have used, from the store."""
+"""``keys``: makes, changes, lists, disables, enables and deletes virtual keys, and tells what they have used."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _updated(before: VirtualKey, options: argparse.Namespace) -> VirtualKey:
         source = given if values else before
         if values or option not in gone:
             rates += [rate for rate in source.rates if rate.counts is counts]
-    fields = {
+    fields: Mapping[str, tuple[str, object, object, object]] = {
         "expires_at": ("expires", options.expires, given.expires_at, None),
         "team": ("team", options.team, given.team, ""),
         "providers": ("provider", options.provider, given.providers, ()),

@@ -48,6 +48,8 @@ from service.routing.route import RoutePolicy
 
 log = logging.getLogger("service")
 
+# Downloads of callers' images at a time.
+_FEWEST_DOWNLOADS, _MOST_DOWNLOADS = 4, 32
 # Long enough to finish most images, shorter than orchestrators wait before they kill.
 DRAIN_S = 25.0
 
@@ -136,7 +138,15 @@ async def running(config: Config) -> AsyncIterator[int]:
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
         once = OnceRunner(governance.idempotency)
-        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)), once)
+        variations = Variations(
+            gateway,
+            calls,
+            imaging,
+            LoadLimiter(_load_limits(config)),
+            LoadLimiter(_download_limits(config)),
+            config.limits.request_bytes,
+            once,
+        )
         servicers = (
             ImageVariationServicer(variations),
             ImageVariationRestServicer(variations),
@@ -170,6 +180,19 @@ def _load_limits(config: Config) -> LoadLimits:
     return LoadLimits(
         limits.concurrent_requests,
         limits.memory_bytes,
+        limits.share_per_key,
+        limits.waiting_requests,
+        limits.longest_wait,
+    )
+
+
+def _download_limits(config: Config) -> LoadLimits:
+    """Few downloads of callers' images at a time, on a small machine fewer: each may hold the largest image."""
+    limits = config.limits
+    downloads = max(_FEWEST_DOWNLOADS, min(_MOST_DOWNLOADS, limits.memory_bytes // (4 * limits.request_bytes)))
+    return LoadLimits(
+        downloads,
+        downloads * limits.request_bytes,
         limits.share_per_key,
         limits.waiting_requests,
         limits.longest_wait,

@@ -31,7 +31,8 @@ time left. Each start is an attempt of its own, with its own time limit.
 the kinds with ``retry_poll``, always with the key that started the work, as long as the attempt has time.
 
 **Keys at rest.** A refused key (401, 402: for all models; 403: for this one) rests a second, twice as long with each
-further refusal, and at most ``refused_key_rest_s``; a rate-limited one rests, for this model, as long as the next backoff.
+further refusal, and at most ``refused_key_rest_s``; a rate-limited one rests, for this model, as long as the next
+backoff.
 
 **Time.** Three instants end an attempt; the first of them names the error: the caller's deadline (DEADLINE_EXCEEDED),
 the end of the target's share of it (TIME_SHARE_USED), the provider's own limit (TIMEOUT, which counts against it).
