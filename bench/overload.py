@@ -131,7 +131,11 @@ def _measure(name: str, settings: Mapping[str, Any], keys: tuple[str, str], clie
     upstream, http, grpc = free_ports(3)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        provider = {"type": "deepinfra", "base_url": f"http://127.0.0.1:{upstream}/delay-20", "keys": ["key-of-a-double"]}
+        provider = {
+            "type": "deepinfra",
+            "base_url": f"http://127.0.0.1:{upstream}/delay-20",
+            "keys": ["key-of-a-double"],
+        }
         document = {
             "providers": {"slow": provider},
             "default_route": "slow/any",
@@ -152,7 +156,11 @@ def _measure(name: str, settings: Mapping[str, Any], keys: tuple[str, str], clie
         memory_mb = peak_mb(family(process))
         log = (directory / "log").read_text(errors="replace")
     print(f"{name}: {clients} clients for {seconds:g} s; peak memory of service and Envoy {memory_mb:.0f} MB")
-    for who, seen in (("ten quiet clients, alone", alone), ("the crowd", crowd), ("ten quiet clients beside it", quiet)):
+    for who, seen in (
+        ("ten quiet clients, alone", alone),
+        ("the crowd", crowd),
+        ("ten quiet clients beside it", quiet),
+    ):
         print(f" {who}:", *seen.lines(), sep="\n")
     errors = [line for line in log.splitlines() if '"ERROR"' in line or "Traceback" in line]
     print(f" errors in the log: {len(errors)}", *errors[:3], sep="\n  ", flush=True)

@@ -22,11 +22,11 @@ from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import VariationRequest
 from service.gateway.events import Emit, Event, ImageCompleted, VisibleEvent
-from service.gateway.gateway import Gateway, RequestContext
+from service.gateway.gateway import Download, Gateway, RequestContext
 from service.gateway.once import OnceRunner, request_digest
 from service.gateway.outcome import Outcome
 from service.governance.idempotency import Once, once_by_key, once_by_sidecar
-from service.governance.load import LoadLimiter
+from service.governance.load import LoadLimiter, Place
 
 Result = TypeVar("Result")
 Answer = TypeVar("Answer")
@@ -54,16 +54,28 @@ class Variations:
     Args:
         pool: Takes large requests apart and puts large answers together, off the event loop.
         load: Bounds what all requests at work hold together.
+        downloads: Bounds the downloads of callers' images by URL. While one lasts, its request holds no place in
+            ``load``: a host that never answers must not keep others from being served.
+        largest_download: Most bytes of one of them.
         once: Does requests with an idempotency key once. None: such keys are not looked at.
     """
 
     def __init__(
-        self, gateway: Gateway, calls: Calls, pool: ImagingPool, load: LoadLimiter, once: OnceRunner | None = None
+        self,
+        gateway: Gateway,
+        calls: Calls,
+        pool: ImagingPool,
+        load: LoadLimiter,
+        downloads: LoadLimiter,
+        largest_download: int,
+        once: OnceRunner | None = None,
     ) -> None:
         self._gateway = gateway
         self._calls = calls
         self._pool = pool
         self._load = load
+        self._downloads = downloads
+        self._largest_download = largest_download
         self._once = once
 
     async def create(
@@ -137,7 +149,7 @@ class Variations:
     async def _work(self, call: Call, incoming: Incoming, emit: Emit) -> Outcome:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
         async with self._calls.under_way.endable(call):
-            async with self._admitted(call, incoming):
+            async with self._admitted(call, incoming) as place:
                 try:
                     request = await self._request(call, incoming)
                 except GatewayError:
@@ -145,7 +157,7 @@ class Variations:
                     raise
                 once = await self._to_be_done_once(call, request)
                 if once is None or self._once is None:
-                    return await self._gateway.create(request, _request_context(call), emit)
+                    return await self._gateway.create(request, self._request_context(call, incoming, place), emit)
             return await self._work_once(call, incoming, request, once, self._once, emit)
 
     async def _work_once(
@@ -153,8 +165,8 @@ class Variations:
     ) -> Outcome:
         async def work(emit: Emit) -> Outcome:
             # By itself: it goes on where its caller leaves.
-            async with self._calls.under_way.endable(call), self._admitted(call, incoming):
-                return await self._gateway.create(request, _request_context(call), emit)
+            async with self._calls.under_way.endable(call), self._admitted(call, incoming) as place:
+                return await self._gateway.create(request, self._request_context(call, incoming, place), emit)
 
         def replaying() -> None:
             call.headers[REPLAYED_HEADER] = "true"
@@ -170,8 +182,25 @@ class Variations:
             return once_by_key(call.idempotency_key, call.credential, digest)
         return once_by_sidecar(call.id, call.sidecar_attempt, call.credential, digest)
 
-    def _admitted(self, call: Call, incoming: Incoming) -> contextlib.AbstractAsyncContextManager[None]:
-        return self._load.admitted(call.caller.name, incoming.size * _COPIES + _REQUEST_BYTES)
+    def _admitted(self, call: Call, incoming: Incoming) -> contextlib.AbstractAsyncContextManager[Place]:
+        return self._load.admitted(call.caller.name, _held(incoming.size))
+
+    def _request_context(self, call: Call, incoming: Incoming, place: Place) -> RequestContext:
+        async def downloading(download: Download) -> bytes:
+            place.leave()
+            async with self._downloads.admitted(call.caller.name, self._largest_download):
+                data = await download()
+            await place.take(_held(incoming.size + len(data)))
+            return data
+
+        return RequestContext(
+            deadline=call.work_deadline,
+            base_url=call.base_url,
+            direct_key=call.caller.direct_key,
+            caller=call.caller,
+            cache=cache_directives(call.cache_headers),
+            downloading=downloading,
+        )
 
     async def _request(self, call: Call, incoming: Incoming) -> VariationRequest:
         if call.content_encoding:
@@ -204,14 +233,9 @@ def _size_of(event: VisibleEvent) -> int:
     return len(event.image.data) if isinstance(event, ImageCompleted) else 0
 
 
-def _request_context(call: Call) -> RequestContext:
-    return RequestContext(
-        deadline=call.work_deadline,
-        base_url=call.base_url,
-        direct_key=call.caller.direct_key,
-        caller=call.caller,
-        cache=cache_directives(call.cache_headers),
-    )
+def _held(size: int) -> int:
+    """The bytes that a request holds while it is worked on, given those of its message and image."""
+    return size * _COPIES + _REQUEST_BYTES
 
 
 @contextlib.asynccontextmanager

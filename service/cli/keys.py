@@ -118,7 +118,7 @@ def _updated(before: VirtualKey, options: argparse.Namespace) -> VirtualKey:
         source = given if values else before
         if values or option not in gone:
             rates += [rate for rate in source.rates if rate.counts is counts]
-    fields: dict[str, tuple[str, object, object, object]] = {
+    fields: Mapping[str, tuple[str, object, object, object]] = {
         "expires_at": ("expires", options.expires, given.expires_at, None),
         "team": ("team", options.team, given.team, ""),
         "providers": ("provider", options.provider, given.providers, ()),

@@ -53,6 +53,8 @@ log = logging.getLogger("service")
 
 # Health names that mean readiness. The empty one, the server as a whole, is what Kubernetes asks for by default.
 _READINESS = (*SERVICE_NAMES, "")
+# Downloads of callers' images at a time.
+_FEWEST_DOWNLOADS, _MOST_DOWNLOADS = 4, 32
 
 
 def serve(config: Config) -> None:
@@ -144,7 +146,15 @@ async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
         once = OnceRunner(governance.idempotency)
-        variations = Variations(gateway, calls, imaging, LoadLimiter(_load_limits(config)), once)
+        variations = Variations(
+            gateway,
+            calls,
+            imaging,
+            LoadLimiter(_load_limits(config)),
+            LoadLimiter(_download_limits(config)),
+            config.limits.request_bytes,
+            once,
+        )
         servicers = (
             ImageVariationServicer(variations),
             ImageVariationRestServicer(variations),
@@ -181,6 +191,19 @@ def _load_limits(config: Config) -> LoadLimits:
     return LoadLimits(
         limits.concurrent_requests,
         limits.memory_bytes,
+        limits.share_per_key,
+        limits.waiting_requests,
+        limits.longest_wait,
+    )
+
+
+def _download_limits(config: Config) -> LoadLimits:
+    """Few downloads of callers' images at a time, on a small machine fewer: each may hold the largest image."""
+    limits = config.limits
+    downloads = max(_FEWEST_DOWNLOADS, min(_MOST_DOWNLOADS, limits.memory_bytes // (4 * limits.request_bytes)))
+    return LoadLimits(
+        downloads,
+        downloads * limits.request_bytes,
         limits.share_per_key,
         limits.waiting_requests,
         limits.longest_wait,

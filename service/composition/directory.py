@@ -100,7 +100,13 @@ def make_directory(config: Config, local: LocalBackend, executor: Executor, secr
     if not config.engine.enabled:
         unconfigured[EMBEDDED_PROVIDER] = "The embedded engine is switched off (engine.enabled)."
     return Directory(
-        providers, aliases, config.default_route, unconfigured, random.random, stand_ins=frozenset(stand_ins)
+        providers,
+        aliases,
+        config.default_route,
+        unconfigured,
+        random.random,
+        stand_ins=frozenset(stand_ins),
+        default_is_chosen="default_route" in config.model_fields_set,
     )
 
 

@@ -30,6 +30,11 @@ from service.routing.route import Route, RoutePolicy, Try
 _CLOSING_S = 0.05
 
 FetchImage = Callable[[str], Awaitable[bytes]]
+Download = Callable[[], Awaitable[bytes]]
+
+
+async def _at_once(download: Download) -> bytes:
+    return await download()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class RequestContext:
         direct_key: The caller's own key for the primary provider. Empty: none.
         caller: The caller, with everything that this caller may do.
         cache: What the request says about the cache.
+        downloading: Runs the download of the caller's image, which may take long; it says when there is room for it.
     """
 
     deadline: float
@@ -49,6 +55,7 @@ class RequestContext:
     direct_key: str = field(default="", repr=False)
     caller: Caller = ANYBODY
     cache: CacheDirectives = NO_DIRECTIVES
+    downloading: Callable[[Download], Awaitable[bytes]] = _at_once
 
 
 class Gateway:
@@ -154,7 +161,7 @@ class Gateway:
     ) -> GatewayError | None:
         """Finds or makes the images; returns why some are missing, None when none are."""
         request = record.request
-        data = request.image or await self._fetch(request.image_url)
+        data = request.image or await context.downloading(lambda: self._fetch(request.image_url))
         source = Source(data, inspect(data, limits=self._limits))
         if source.facts.animated:
             record.warn(FIRST_FRAME)

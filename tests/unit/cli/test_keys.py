@@ -143,9 +143,8 @@ def test_an_update_changes_what_is_given_and_leaves_the_rest(run: Run, config_fi
     limits = "--budget 10/1d --requests 60/1m --images 5/1h --model gpt-* --team pictures --expires 30d"
     assert run("create", "alice", *limits.split())[0] == 0
     (before,) = _stored(config_file)
-    code, (said,), _ = run(
-        "update", "alice", *["--budget", "20/1d", "--budget", "99/1M", "--images", "7/1h", "--without", "expires"]
-    )
+    changes = "--budget 20/1d --budget 99/1M --images 7/1h --without expires"
+    code, (said,), _ = run("update", "alice", *changes.split())
     assert (code, said) == (0, "The key 'alice' is updated. Running services go by that within seconds.")
     (after,) = _stored(config_file)
     assert [str(budget) for budget in after.budgets] == ["$20.00 per 1d", "$99.00 per 1M"]
