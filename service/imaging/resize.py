@@ -17,8 +17,8 @@ from service.imaging.picture import Picture
 _LOOK: Final = 128
 # A difference of light between neighbours below this (of 255) is grain or a soft background.
 _CONTOUR: Final = 6.0
-# The least gain for moving a window off the centre, as a share of the centred window's content, at the farthest
-# place; it grows with the square of the distance. Pictures are mostly composed around the middle.
+# The least gain for moving a window off the centre, as a share of the picture's content, at the farthest place;
+# it grows with the square of the distance. Pictures are mostly composed around the middle.
 _CENTRE_PULL: Final = 0.25
 # The factor on that gain for moving downwards: heads are at the top, and clothes have more contour than faces.
 _UPWARD: Final = 4.0
@@ -158,7 +158,7 @@ def _start_for_contours(profile: NDArray[np.float64], part: float, late: float) 
     """The start of the window of length ``part`` of 1 with the most contour, the centre being preferred.
 
     Args:
-        late: How many times as much it takes to move past the centre as to stay before it.
+        late: The factor on the gain needed to move past the centre.
     """
     total = float(profile.sum())
     centre, last = (1 - part) / 2, 1 - part

@@ -17,7 +17,7 @@ _lock = threading.Lock()
 
 
 def find_people(pixels: ByteArray) -> FloatArray | None:
-    """The probability that each pixel shows a person (from H x W x 3 bytes, RGB), 0..1, H x W; None without the network.
+    """The probability that each pixel (H x W x 3 bytes, RGB) shows a person, 0..1, H x W; None without the network.
 
     The network was made for people before a camera. It also responds to animals, and is unreliable on skies.
     """
