@@ -1,4 +1,4 @@
-"""What names mean: from a request's model and fallbacks to the targets they stand for."""
+"""The meaning of names: from a request's model and fallbacks to the targets they stand for."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Directory:
         return provider is not None and provider.backend.unavailable() is None
 
     def profile(self, target: Target) -> Profile:
-        """What is known of a target that ``route`` returned.
+        """The profile of a target that ``route`` returned.
 
         Raises:
             GatewayError: MODEL_GONE: an alias may lead to a model that its provider does not have.
@@ -171,7 +171,7 @@ class Directory:
     def _allowed(
         self, name: str, param: str, key: VirtualKey | None, request: VariationRequest | None
     ) -> tuple[Target, ...]:
-        """What a name stands for, as far as the key may use it."""
+        """The targets that a name stands for and the key may use."""
         targets = self._targets(name, param, request, key)
         if key is None:
             return targets

@@ -23,7 +23,7 @@ class FinishedImage:
 
 @dataclass(frozen=True, slots=True)
 class CacheReport:
-    """How the cache was used for a request.
+    """The use of the cache for a request.
 
     Attributes:
         threshold: The least similarity that counted as a semantic hit.

@@ -1,6 +1,6 @@
-"""What came of a request, events included, as bytes that can be kept and told again.
+"""The outcome of a request, events included, as bytes that can be stored and replayed.
 
-A header in JSON, its length before it, then the images' files one behind the other.
+The format: the header's length, the header in JSON, then the images' files one after the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ERROR_FIELDS: Final = ("message", "code", "param", "retry_after_s", "upstream_s
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a request came to: the events that streams pass on, and an outcome or an error."""
+    """The end of a request: the events that streams pass on, and an outcome or an error."""
 
     events: tuple[VisibleEvent, ...]
     end: Outcome | GatewayError

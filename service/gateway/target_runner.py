@@ -109,7 +109,7 @@ class TargetRunner:
             if failure is None:
                 standings.took(target, now() - begun)
             elif RULES[failure.kind].breaker_counts:
-                # Who fails fast is not fast: it counts as if it had taken all the time there was.
+                # A target that fails fast is not fast: it counts as if it had taken all the time there was.
                 standings.took(target, min(deadline, turn_ends) - begun)
         finally:
             # A target that makes images is well, even where one of several calls failed.

@@ -61,7 +61,7 @@ def prepare_input(
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a result is to be like.
+    """The form that a result should have.
 
     Attributes:
         size: None leaves it as it is.
@@ -129,7 +129,7 @@ def pass_result(data: bytes, wish: Wish, *, limits: ImageLimits) -> EncodedImage
         if extracted.complete and extracted.data is not data and has_manifest(data, wish.format):
             # A manifest vouches for the whole file: without its other metadata it would not hold any more.
             return EncodedImage(data, wish.format, facts.size)
-        # Where the mark of the end is missing, only decoding tells whether pixels are missing too.
+        # If the end marker is missing, only decoding tells whether pixels are missing too.
         return EncodedImage(extracted.data, wish.format, facts.size) if extracted.complete else None
     except GatewayError as error:
         raise _unusable(error) from error

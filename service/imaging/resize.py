@@ -17,10 +17,10 @@ from service.imaging.picture import Picture
 _LOOK: Final = 128
 # A difference of light between neighbours below this (of 255) is grain or a soft background.
 _CONTOUR: Final = 6.0
-# How much of the content that a centred window holds another must add to be worth moving for, by its distance from
-# the centre in units of the farthest: pictures are mostly composed around the middle.
+# The least gain for moving a window off the centre, as a share of the picture's content, at the farthest place;
+# it grows with the square of the distance. Pictures are mostly composed around the middle.
 _CENTRE_PULL: Final = 0.25
-# How many times as much it takes to move downwards: heads are at the top, and clothes have more contour than faces.
+# The factor on that gain for moving downwards: heads are at the top, and clothes have more contour than faces.
 _UPWARD: Final = 4.0
 # A box without extent, a point, counts as this wide.
 _LEAST_EXTENT: Final = 1e-3
@@ -41,8 +41,8 @@ class Focus:
 
 
 Detector = Callable[[NDArray[np.uint8]], Sequence[Focus]]
-"""What should stay of a picture, given as an array of shape (height, width, 3), RGB. The same picture always gives the
-same; nothing where it finds nothing."""
+"""Finds the parts of a picture that a crop should keep. The picture is an array of shape (height, width, 3), RGB. The
+same picture always gives the same result, which may be empty."""
 # Faces of a twentieth of the picture's height are still found in a view of this many pixels a side.
 _DETECTOR_SIDE: Final = 640
 
@@ -91,7 +91,7 @@ def cover_by_detector(picture: Picture, size: Size, detector: Detector | None = 
 
 
 def contour_map(picture: Picture) -> NDArray[np.float64]:
-    """How much there is to see in each part of a picture: shape (up to 128, up to 128), from its gradients."""
+    """The amount of contour in each part of a picture: shape (up to 128, up to 128), from its gradients."""
     small = fit_within(picture.flattened(), max_side=_LOOK, max_pixels=_LOOK * _LOOK).array()
     light = small.astype(np.float64) @ (0.299, 0.587, 0.114)
     across = np.abs(np.diff(light, axis=1, prepend=light[:, :1]))
@@ -102,7 +102,7 @@ def contour_map(picture: Picture) -> NDArray[np.float64]:
 def cover_window(
     size_in: Size, size_out: Size, focus: Sequence[Focus] = (), contours: NDArray[np.float64] | None = None
 ) -> Window:
-    """Where to crop a picture that is to fill another shape: left, top, right, bottom in pixels of the picture.
+    """The crop of a picture that is to fill another shape: left, top, right, bottom in pixels of the picture.
 
     The window is the largest with the proportions of ``size_out``, and moves along one side only. It takes in as much
     weight of the focus boxes as it can, whole boxes before parts; without any, as much contour. Of places that are as
@@ -158,7 +158,7 @@ def _start_for_contours(profile: NDArray[np.float64], part: float, late: float) 
     """The start of the window of length ``part`` of 1 with the most contour, the centre being preferred.
 
     Args:
-        late: How many times as much it takes to move past the centre as to stay before it.
+        late: The factor on the gain needed to move past the centre.
     """
     total = float(profile.sum())
     centre, last = (1 - part) / 2, 1 - part

@@ -132,7 +132,7 @@ class LocalBackend:
 
             made = await all_of(one(index) for index in range(call.n))
         finally:
-            # Whatever ended the call, work still running for it is of no use to anyone.
+            # The call has ended, for any reason: work still running for it is of no use.
             stop.set()
         return CallReport(CallResult(tuple(made), cost_usd=0.0, deployment=call.model))
 

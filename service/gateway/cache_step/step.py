@@ -53,7 +53,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the result of a request belongs, and for how many seconds it may be served."""
+    """The place of a request's result in the cache, and the seconds for which it may be served."""
 
     scope: str
     namespace: str
@@ -168,7 +168,7 @@ class Caching:
         return _Place(scope.name, wishes.namespace, ttl_s, query, warnings)
 
     async def _from_others(self, query: Query) -> Hit | None:
-        """What an identical request gets that is under way; None once there is none left to wait for."""
+        """The result of an identical request under way; None once there is none left to wait for."""
         looked = False
         while (flight := self._flights.under_way(query.direct)) is not None:
             if not looked and not _looked_for(flight.asked, query):
