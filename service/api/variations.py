@@ -138,7 +138,11 @@ class Variations:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
         async with self._calls.under_way.endable(call):
             async with self._admitted(call, incoming):
-                request = await self._request(call, incoming)
+                try:
+                    request = await self._request(call, incoming)
+                except GatewayError:
+                    await self._gateway.count_refused(call.caller, emit)
+                    raise
                 once = await self._to_be_done_once(call, request)
                 if once is None or self._once is None:
                     return await self._gateway.create(request, _request_context(call), emit)

@@ -17,7 +17,7 @@ import httpx
 
 from service.cli.envoy import files_allowed, render
 from service.composition.signals import StopSignals
-from service.concurrency.machine import usable_memory_bytes
+from service.concurrency.machine import usable_memory_bytes, usable_processors
 from service.concurrency.tasks import ended, started
 from service.config import EMBEDDED_PROVIDER, Config
 
@@ -101,6 +101,9 @@ async def running_pair(
                 # A request's line shall be there soon after its answer; by default it takes ten seconds.
                 "--file-flush-interval-msec",
                 "500",
+                # By itself it starts a thread for each processor of the node, whatever our container may use.
+                "--concurrency",
+                str(usable_processors()),
                 "--log-level",
                 "error",
             )

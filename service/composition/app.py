@@ -23,17 +23,20 @@ from service.api.reflection import enable_reflection
 from service.api.unread import add_servicer
 from service.api.variation_servicers import ImageVariationRestServicer, ImageVariationServicer
 from service.api.variations import Variations
-from service.composition import logs, memory
+from service.composition import crops, logs, memory
 from service.composition.cache import opened_cache
 from service.composition.directory import make_directory, model_warnings
 from service.composition.drain import LIVENESS, Drain, DrainTimes
 from service.composition.governance import opened_governance
+from service.composition.provenance import make_marker
+from service.composition.readiness import watching_results
 from service.composition.results import open_results, sweeping
 from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
 from service.composition.signals import StopSignals
 from service.composition.transport import opened_transport
-from service.concurrency.pools import ImagingPool, WorkerPool
+from service.concurrency.machine import allow_files
+from service.concurrency.pools import ImagingPool, MemoryBudget, WorkerPool
 from service.concurrency.tasks import repeating
 from service.config import Config
 from service.gateway.admission import Admission
@@ -60,6 +63,7 @@ def serve(config: Config) -> None:
     """
     logs.configure(config.log.level)
     memory.give_back_large_blocks()
+    allow_files()
     if not engine.availability():
         engine.configure(config.engine_cache_path)
     import uvloop
@@ -91,10 +95,11 @@ async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
     """
     async with contextlib.AsyncExitStack() as stack:
         limits = ImageLimits(max_pixels=config.limits.image_pixels)
-        imaging = ImagingPool(config.engine.worker_count)
+        memory_budget = MemoryBudget(config.limits.memory_bytes)
+        imaging = ImagingPool(config.engine.worker_count, memory_budget)
         stack.callback(imaging.close)
         store, links = open_results(config)
-        workers = WorkerPool(config.engine.worker_count)
+        workers = WorkerPool(config.engine.worker_count, memory_budget)
         stack.callback(workers.close)
         local = LocalBackend(workers, limits)
         governance = await stack.enter_async_context(opened_governance(config))
@@ -120,10 +125,11 @@ async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
             own = await links.read_own(url)
             return await transport.fetch_for_caller(url) if own is None else own
 
+        detector = crops.detector()
         gateway = Gateway(
             directory,
-            TargetRunner(directory, imaging, limits, config.default_prompt),
-            Finisher(imaging, links, limits),
+            TargetRunner(directory, imaging, limits, config.default_prompt, detector),
+            Finisher(imaging, links, limits, detector, make_marker(config)),
             limits=limits,
             fetch=fetch,
             policy=RoutePolicy(
@@ -153,6 +159,7 @@ async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
         enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
+        await stack.enter_async_context(watching_results(health, links))
         await server.start()
         for name in (*_READINESS, LIVENESS):
             await health.set(name, HealthCheckResponse.SERVING)

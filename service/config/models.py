@@ -220,6 +220,33 @@ class ResultSettings(Settings):
     signing_secret: Annotated[Secret, AfterValidator(_long_enough)] | None = None
 
 
+class ProvenanceSettings(Settings):
+    """What files say of how their pictures came to be: ``on`` or ``off``, or more.
+
+    Attributes:
+        certificate: Path of the operator's certificate and those that vouch for it, in PEM, its own first, without the
+            root. Empty: nothing is signed.
+        private_key: Path of its key, in PEM.
+        algorithm: Of that key.
+    """
+
+    marking: Literal["on", "off"] = "on"
+    certificate: CertificateFile = ""
+    private_key: str = ""
+    algorithm: Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = "es256"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, values: Any) -> Any:
+        return {"marking": values} if isinstance(values, str) else values
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> ProvenanceSettings:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ValueError("certificate and private_key belong together: give both, or neither")
+        return self
+
+
 class CacheSettings(Settings):
     """The result cache. ``store`` None: a file in the state directory. ``ttl`` in seconds."""
 
@@ -312,6 +339,7 @@ class Config(Settings):
     drain: DrainSettings = DrainSettings()
     engine: EngineSettings = EngineSettings()
     results: ResultSettings = ResultSettings()
+    provenance: ProvenanceSettings = ProvenanceSettings()
     cache: CacheSettings = CacheSettings()
     state_directory: Annotated[str, Field(min_length=1)] = ".gateway"
     keys: tuple[VirtualKeySettings, ...] = ()

@@ -19,7 +19,7 @@ from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Directory
 from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, ignore
 from service.gateway.outcome import Outcome
-from service.gateway.record import Record
+from service.gateway.record import FIRST_FRAME, Record
 from service.gateway.source import Source
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller
@@ -104,10 +104,17 @@ class Gateway:
         finally:
             emit(RequestEnded(time.monotonic() - started, outcome, failure))
 
+    async def count_refused(self, caller: Caller, emit: Emit) -> None:
+        """As ``Admission.count_refused``."""
+        await self._admission.count_refused(caller, emit)
+
     async def _create(self, request: VariationRequest, context: RequestContext, emit: Emit, started: float) -> Outcome:
-        targets, unaffordable = self._admission.affordable(
-            self._admission.route(request, context.caller), context.caller
-        )
+        try:
+            route = self._admission.route(request, context.caller)
+        except GatewayError:
+            await self.count_refused(context.caller, emit)
+            raise
+        targets, unaffordable = self._admission.affordable(route, context.caller)
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
         finish = self._finisher.bound_to(request, context.base_url, context.caller.identity, encoded)
         record = Record(request, finish, emit, encoded)
@@ -149,6 +156,8 @@ class Gateway:
         request = record.request
         data = request.image or await self._fetch(request.image_url)
         source = Source(data, inspect(data, limits=self._limits))
+        if source.facts.animated:
+            record.warn(FIRST_FRAME)
         if self._caching is None:
             await reserve()
             return await self._walk(targets, source, record, context, emit)
@@ -253,6 +262,9 @@ class Gateway:
             background=record.background,
             warnings=tuple(record.warnings),
             cache=record.cache,
+            seeds=record.seeds,
+            finish_reasons=record.finish_reasons,
+            aspect_ratio=record.aspect_ratio,
             raw_request=record.raw_request,
             raw_response=record.raw_response,
         )

@@ -194,6 +194,13 @@ class Store(Protocol):
         """Turns a key on again; whether there is one of this name."""
         ...
 
+    async def update_key(self, key: VirtualKey) -> bool:
+        """Keeps what a key may do now, for the key with this name and digest; whether there is one.
+
+        Whether it is enabled stays as it is.
+        """
+        ...
+
     async def delete_key(self, name: str) -> bool:
         """Forgets a key, so that its name is free; whether there was one. What was spent on it is kept."""
         ...

@@ -30,8 +30,8 @@ time left. Each start is an attempt of its own, with its own time limit.
 **Asking again.** The work behind a question is paid for, so questions bear more: ``max_poll_failures`` in a row, for
 the kinds with ``retry_poll``, always with the key that started the work, as long as the attempt has time.
 
-**Keys at rest.** A refused key (401, 402: for all models; 403: for this one) rests ``refused_key_rest_s``; a
-rate-limited one rests, for this model, as long as the next backoff.
+**Keys at rest.** A refused key (401, 402: for all models; 403: for this one) rests a second, twice as long with each
+further refusal, and at most ``refused_key_rest_s``; a rate-limited one rests, for this model, as long as the next backoff.
 
 **Time.** Three instants end an attempt; the first of them names the error: the caller's deadline (DEADLINE_EXCEEDED),
 the end of the target's share of it (TIME_SHARE_USED), the provider's own limit (TIMEOUT, which counts against it).
@@ -70,7 +70,7 @@ class RetryPolicy:
         max_retry_wait_s: Longest wait before such a retry; a longer one is left to the caller or the next target.
         max_polls: Most polls in one conversation.
         max_poll_failures: Most times in a row that one poll or download is repeated: the work behind it is paid for.
-        refused_key_rest_s: Seconds for which a key that the provider refused (401, 402, 403) is not used.
+        refused_key_rest_s: Most seconds for which a key that the provider refused (401, 402, 403) is not used.
     """
 
     attempt_timeout_s: float = 300.0
@@ -244,7 +244,7 @@ class RetryState:
             keys: The provider's keys, with those at rest; None where it is asked without one.
         """
         if self.asks_again_after(error):
-            return self._ask_again(error, now, draw)
+            return self._ask_again(error, now, draw, keys)
         return self._start_again(error, now, draw, keys)
 
     def resumed(self, again: Again, now: float) -> Self:
@@ -269,10 +269,10 @@ class RetryState:
 
     # The transitions
 
-    def _ask_again(self, error: GatewayError, now: float, draw: float) -> Again | GiveUp:
+    def _ask_again(self, error: GatewayError, now: float, draw: float, keys: KeyRing | None) -> Again | GiveUp:
         policy = self.policy
         delay = policy.backoff.delay_s(self.poll_failures, draw, error.retry_after_s)
-        rest = self._rest(error, delay, now)
+        rest = self._rest(error, delay, now, keys)
         allowed = RULES[error.kind].retry_poll and self.poll_failures < policy.max_poll_failures
         if not allowed or delay >= self.time_left(now).seconds:
             return GiveUp(self._hinted(error), rest)
@@ -282,7 +282,7 @@ class RetryState:
     def _start_again(self, error: GatewayError, now: float, draw: float, keys: KeyRing | None) -> Again | GiveUp:
         rule = RULES[error.kind].retry_same
         delay = self.policy.backoff.delay_s(self.retries, draw, error.retry_after_s)
-        rest = self._rest(error, delay, now)
+        rest = self._rest(error, delay, now, keys)
         if rule is RetrySame.NO or (error.may_have_run and not self.free):
             return GiveUp(self._hinted(error), rest)
         key = self.key
@@ -309,13 +309,14 @@ class RetryState:
     def _using(self, key: str) -> Self:
         return replace(self, key=key, tried=self.tried | {key} if key else self.tried)
 
-    def _rest(self, error: GatewayError, delay: float, now: float) -> KeyRest | None:
+    def _rest(self, error: GatewayError, delay: float, now: float, keys: KeyRing | None) -> KeyRest | None:
         """The rest that the key in use is due: a 403 and a 429 speak of this model only."""
-        if not self.key:
+        if not self.key or keys is None:
             return None
         if error.kind is ErrorKind.UPSTREAM_AUTH:
             model = self.model if error.upstream_status == 403 else ""
-            return KeyRest(self.key, now + self.policy.refused_key_rest_s, error.kind, model)
+            rest_s = keys.refused_rest_s(self.key, model, self.policy.refused_key_rest_s)
+            return KeyRest(self.key, now + rest_s, error.kind, model)
         if error.kind is ErrorKind.RATE_LIMITED:
             return KeyRest(self.key, now + delay, error.kind, self.model)
         return None

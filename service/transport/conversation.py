@@ -173,6 +173,7 @@ class Conversation:
         if not 200 <= response.status < 300:
             raise self._upstream.translator.failure(response)
         self._last_response = response
+        self._upstream.credentials.worked(self._state.key, self._call.model)
         return response
 
     async def _again_or_raise(self, error: GatewayError) -> Again:

@@ -18,7 +18,7 @@ from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.single_flight import Flight, SingleFlight
 from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, parameters_of, scope_of, terms_of
 from service.gateway.outcome import CacheReport
-from service.gateway.record import NOT_STORED, Record
+from service.gateway.record import FIRST_FRAME, NOT_STORED, Record
 from service.governance.callers import Caller
 
 # About the one who asked, or the moment, rather than about what was asked for.
@@ -245,7 +245,7 @@ class _Work(Turn):
         self._flight.land(made)
 
     def _own_warnings(self, record: Record) -> tuple[str, ...]:
-        return (*record.request.warnings, *self.warnings, NOT_STORED)
+        return (*record.request.warnings, *self.warnings, NOT_STORED, FIRST_FRAME)
 
     def failed(self, error: GatewayError, record: Record) -> None:
         if not record.images and error.kind not in _OWN_FAILURES:

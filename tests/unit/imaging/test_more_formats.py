@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
 from service.imaging.convert import Wish, finish, prepare_input
@@ -18,7 +19,6 @@ from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, decode_cost, inspect
 from service.imaging.picture import Picture
 from service.imaging.resize import resize
-from service.providers.base import Profile
 
 FILES = Path(__file__).parent / "files"
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=4_000)

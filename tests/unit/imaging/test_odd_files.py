@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
 from service.imaging.convert import Wish, finish, prepare_input
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, inspect, picture_only
-from service.providers.base import Profile
 
 LIMITS = ImageLimits()
 SIDEWAYS = 6
