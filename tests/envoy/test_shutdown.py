@@ -61,9 +61,8 @@ async def until_refused(call: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def health(channel: grpc.aio.Channel, service: str) -> int:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[misc]
-        health_pb2.HealthCheckRequest(service=service), timeout=10
-    )
+    request = health_pb2.HealthCheckRequest(service=service)
+    answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)  # type: ignore[attr-defined]  # its stubs know no methods
     return int(answer.status)
 
 
@@ -77,8 +76,8 @@ async def test_sigterm_serves_then_refuses_and_finishes_what_is_under_way(
             stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
             assert await health(channel, "") == await health(channel, LIVENESS) == SERVING
             gateway.process.send_signal(signal.SIGTERM)
-            watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10)
-            async for told in watched:  # type: ignore[attr-defined]
+            health_stub = health_pb2_grpc.HealthStub(channel)
+            async for told in health_stub.Watch(health_pb2.HealthCheckRequest(), timeout=10):  # type: ignore[attr-defined]  # its stubs know no methods
                 if told.status == NOT_SERVING:
                     break
             assert await health(channel, "imagevariations.v1.ImageVariationService") == NOT_SERVING
@@ -90,7 +89,7 @@ async def test_sigterm_serves_then_refuses_and_finishes_what_is_under_way(
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         trailers = dict(caught.value.trailing_metadata() or ())
         assert (trailers["retry-after"], trailers["grpc-retry-pushback-ms"]) == ("1", "1000")
-        status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])  # type: ignore[arg-type]
+        status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
         reason = error_details_pb2.ErrorInfo()
         assert status.details[0].Unpack(reason)
         assert (reason.reason, reason.metadata["may_have_run"]) == ("SHUTTING_DOWN", "false")
