@@ -33,6 +33,7 @@ from service.api.status import internal_error, row_of, short_message, trailers
 from service.api.under_way import CallsUnderWay
 from service.core.current import RequestIdentity, current_request
 from service.core.errors import ErrorKind, GatewayError
+from service.gateway.events import CallEnded
 from service.governance.callers import CallerKind
 from service.governance.gate import Gate
 from service.governance.idempotency import KEY_HEADER
@@ -67,14 +68,18 @@ class Calls:
 
     Args:
         gate: Knows who is let in. None: everybody is.
+        observe: Takes the end of every call. Must not block or raise.
 
     Attributes:
         under_way: The calls that have begun and not ended.
     """
 
-    def __init__(self, settings: CallSettings, gate: Gate | None = None) -> None:
+    def __init__(
+        self, settings: CallSettings, gate: Gate | None = None, observe: Callable[[CallEnded], None] | None = None
+    ) -> None:
         self._settings = settings
         self._gate = gate
+        self._observe = observe
         self.under_way = CallsUnderWay()
 
     async def unary(self, method: str, context: Context, handler: Callable[[Call], Awaitable[Response]]) -> Response:
@@ -146,9 +151,13 @@ class Calls:
 
     @contextlib.contextmanager
     def _attended(self, call: Call) -> Iterator[None]:
-        """Around one call: counts it while it is under way, and writes its log line."""
-        with self.under_way.counted(), logged(call):
-            yield
+        """Around one call: counts it while it is under way, writes its log line, and tells its end."""
+        try:
+            with self.under_way.counted(), logged(call):
+                yield
+        finally:
+            if self._observe is not None:
+                self._observe(_end_of(call))
 
     async def _admit(self, call: Call) -> None:
         """Finds out who is calling."""
@@ -210,6 +219,23 @@ class Calls:
             headers={REQUEST_ID_HEADER: call_id, "x-cache": "off"},
         )
         return call, error
+
+
+def _end_of(call: Call) -> CallEnded:
+    if call.outcome == "cancelled":
+        code = grpc.StatusCode.CANCELLED
+    else:
+        code = grpc.StatusCode.OK if call.error is None else row_of(call.error).grpc_code
+    return CallEnded(
+        call.method,
+        code.name,
+        call.caller.kind,
+        asyncio.get_running_loop().time() - call.begun,
+        call.provider_seconds,
+        call.bytes_in,
+        call.bytes_out,
+        call.error,
+    )
 
 
 def told(caught: Exception, call: Call) -> GatewayError:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from service.api.cache_headers import cache_directives
 from service.api.call import Call
 from service.api.call_observer import observed_by
@@ -86,7 +88,9 @@ class Variations:
         async def handle(call: Call) -> Answer:
             outcome = await self._work(call, incoming, observed_by(call))
             size = sum(len(image.data) for image in outcome.images)
-            return await self._apart(size, lambda: rendering.answer(outcome))
+            answer = await self._apart(size, lambda: rendering.answer(outcome))
+            call.bytes_out += _bytes_of(answer)
+            return answer
 
         return await self._calls.unary(method, context, handle)
 
@@ -99,6 +103,7 @@ class Variations:
             call.headers |= rendering.stream_headers
             async with contextlib.aclosing(self._events(call, incoming, rendering)) as pieces:
                 async for piece in pieces:
+                    call.bytes_out += _bytes_of(piece)
                     yield piece
 
         return self._calls.stream(method, context, handle)
@@ -148,6 +153,7 @@ class Variations:
 
     async def _work(self, call: Call, incoming: Incoming, emit: Emit) -> Outcome:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
+        call.bytes_in = incoming.size
         async with self._calls.under_way.endable(call):
             async with self._admitted(call, incoming) as place:
                 try:
@@ -227,6 +233,14 @@ class Variations:
     async def _apart(self, size: int, work: Callable[[], Result]) -> Result:
         """Does work on ``size`` bytes where it holds nobody up."""
         return await self._pool.run(work, at_once=size <= MOST_BYTES_AT_ONCE)
+
+
+def _bytes_of(message: object) -> int:
+    """The length of a message as it is sent."""
+    if isinstance(message, bytes):
+        return len(message)
+    assert isinstance(message, Message), "renderings make bytes or messages"
+    return message.ByteSize()
 
 
 def _size_of(event: VisibleEvent) -> int:

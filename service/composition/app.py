@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import grpc
@@ -25,9 +25,10 @@ from service.api.variation_servicers import ImageVariationRestServicer, ImageVar
 from service.api.variations import Variations
 from service.composition import crops, logs, memory
 from service.composition.cache import opened_cache
-from service.composition.directory import make_directory, model_warnings
+from service.composition.directory import make_breakers, make_directory, model_warnings
 from service.composition.drain import LIVENESS, Drain, DrainTimes
 from service.composition.governance import opened_governance
+from service.composition.observation import opened_metrics
 from service.composition.provenance import make_marker
 from service.composition.readiness import watching_results
 from service.composition.results import open_results, sweeping
@@ -42,11 +43,14 @@ from service.config import Config
 from service.gateway.admission import Admission
 from service.gateway.backends.local import LocalBackend
 from service.gateway.delivery.finishing import Finisher
+from service.gateway.events import ignore
 from service.gateway.gateway import Gateway
 from service.gateway.once import OnceRunner
 from service.gateway.target_runner import TargetRunner
 from service.governance.load import LoadLimiter, LoadLimits
 from service.imaging.inspect import ImageLimits
+from service.observation.circuits import CircuitCollector
+from service.observation.metrics import Metrics, known_targets
 from service.routing.route import RoutePolicy
 
 log = logging.getLogger("service")
@@ -109,7 +113,9 @@ async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
         transport = await stack.enter_async_context(opened_transport(config))
 
         secret_files = SecretFiles()
-        directory = make_directory(config, local, transport.executor, secret_files)
+        breakers = make_breakers(config)
+        directory = make_directory(config, local, transport.executor, secret_files, breakers)
+        metrics = Metrics(directory.providers) if config.listen.metrics else None
         await stack.enter_async_context(
             repeating(secret_files.reread, name="reading secrets anew", every_s=REREAD_EVERY_S)
         )
@@ -140,17 +146,19 @@ async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
             ),
             admission=Admission(directory, governance.governor),
             caching=caching,
+            observe=metrics.happened if metrics else ignore,
         )
-        calls = Calls(_call_settings(config), governance.gate)
+        calls = Calls(_call_settings(config), governance.gate, metrics.call_ended if metrics else None)
 
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
         once = OnceRunner(governance.idempotency)
+        load = LoadLimiter(_load_limits(config))
         variations = Variations(
             gateway,
             calls,
             imaging,
-            LoadLimiter(_load_limits(config)),
+            load,
             LoadLimiter(_download_limits(config)),
             config.limits.request_bytes,
             once,
@@ -169,6 +177,17 @@ async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
         enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
+        if metrics is not None:
+            metrics.registry.register(CircuitCollector(known_targets(directory.providers), breakers.state))
+        gauges: dict[tuple[str, str], Callable[[], float]] = {
+            ("requests_in_flight", "Calls that have begun and not ended."): lambda: len(calls.under_way),
+            ("admitted_requests", "Requests for variations at work."): lambda: load.requests,
+            ("admitted_bytes", "Bytes that requests at work are counted with."): lambda: load.bytes,
+            ("waiting_requests", "Requests that wait for room."): lambda: load.waiting,
+            ("engine_queue_jobs", "Work that waits for a thread of the embedded engine."): lambda: workers.waiting,
+            ("imaging_queue_jobs", "Decoding and encoding that waits for a thread."): lambda: imaging.waiting,
+        }
+        await stack.enter_async_context(opened_metrics(config, metrics, gauges))
         await stack.enter_async_context(watching_results(health, links))
         await server.start()
         for name in (*_READINESS, LIVENESS):

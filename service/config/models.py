@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 
 from service.catalog.catalog import ProviderEntry
 from service.catalog.catalog import load as load_catalog
@@ -75,6 +75,11 @@ def _only_loopback(address: Address) -> Address:
     return address
 
 
+def _none_when_off(value: Any) -> Any:
+    # YAML reads a bare off as false.
+    return None if value is False or value == "off" else value
+
+
 def _store(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if not separator:
@@ -101,6 +106,7 @@ class ListenSettings(Settings):
 
     Attributes:
         grpc_socket: Path of a Unix socket that takes gRPC, too; empty: none.
+        metrics: Where Prometheus reads metrics; None: there are none.
         public_url: The base of result links; empty: taken from the request.
     """
 
@@ -108,6 +114,7 @@ class ListenSettings(Settings):
     grpc_socket: str = ""
     http: Listening = Address("127.0.0.1", 8080)
     admin: Annotated[Listening, AfterValidator(_only_loopback)] = Address("127.0.0.1", 0)
+    metrics: Annotated[Listening | None, BeforeValidator(_none_when_off)] = Address("127.0.0.1", 9464)
     public_url: OptionalUrl = ""
 
 

@@ -17,7 +17,7 @@ from service.gateway.cache_step.step import Caching
 from service.gateway.cache_step.terms import NO_DIRECTIVES, CacheDirectives
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, ignore
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, both, ignore
 from service.gateway.outcome import Outcome
 from service.gateway.record import FIRST_FRAME, Record
 from service.gateway.source import Source
@@ -66,6 +66,7 @@ class Gateway:
         policy: What the operator decides about going from one target to the next.
         admission: Checks what a caller may do. None: every caller may do everything.
         caching: Finds earlier results. None: every request is worked on.
+        observe: Takes the events of all requests.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Gateway:
         policy: RoutePolicy,
         admission: Admission | None = None,
         caching: Caching | None = None,
+        observe: Emit = ignore,
     ) -> None:
         self._directory = directory
         self._runner = runner
@@ -88,6 +90,7 @@ class Gateway:
         self._policy = policy
         self._admission = admission or Admission(directory)
         self._caching = caching
+        self._observe = observe
 
     async def create(self, request: VariationRequest, context: RequestContext, emit: Emit = ignore) -> Outcome:
         """Makes the variations that ``request`` asks for, and ends by the deadline whatever a backend does.
@@ -100,6 +103,7 @@ class Gateway:
                 ran out. What there is when only some of the images could be made is returned with a warning.
         """
         started = time.monotonic()
+        emit = both(self._observe, emit)
         outcome: Outcome | None = None
         failure: GatewayError | None = None
         try:
