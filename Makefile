@@ -19,7 +19,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo gallery test test-explore test-slow test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
+.PHONY: help run demo gallery test test-explore test-slow test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check sbom clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,11 +77,17 @@ bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up t
 	PYTHONPATH=gen/python $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
 
+sbom: $(VENV)/bin/python ## Write what the service consists of to build/sbom.json (CycloneDX), from an installation without test tools
+	$(PYTHON) -m venv --clear build/sbom
+	PIP_CONSTRAINT=constraints.txt build/sbom/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt '.[engine,bedrock,provenance]'
+	$(PIP) cyclonedx-bom
+	$(BIN)/python tools/sbom.py build/sbom/bin/python build/sbom.json
+
 catalog-check: $(VENV)/dev-installed ## List facts of the catalogue that are old, at their end, or otherwise in LiteLLM's table
 	@PYTHONPATH=. $(BIN)/python tools/catalog_check.py $(CATALOG_CHECK)
 
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules tests/contract/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) build .tools .gateway out node_modules tests/envoy/node/node_modules tests/contract/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
