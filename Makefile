@@ -19,7 +19,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check sbom clean
+.PHONY: help run demo gallery test test-explore test-slow test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check sbom clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: $(VENV)/dev-installed $(VENV)/networks-installed node-installed ## Run eve
 test-explore: $(VENV)/dev-installed ## Look for new failing examples of the property tests, for EXPLORE_SECONDS
 	@end=$$(( $$(date +%s) + $(EXPLORE_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/pytest -q -m hypothesis --hypothesis-profile=explore tests || exit 1; done
+
+test-slow: $(VENV)/dev-installed $(VENV)/networks-installed ## Run the tests that take many seconds each, which make test leaves out
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not clients"
 
 test-hostile: $(VENV)/dev-installed ## Attack a running gateway in every way known here, the slow ones included
 	$(BIN)/pytest tests/hostile -m "slow or not slow"

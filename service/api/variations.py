@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from service.api.cache_headers import cache_directives
 from service.api.call import Call
 from service.api.call_observer import observed_by
@@ -22,11 +24,11 @@ from service.concurrency.tasks import started
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import VariationRequest
 from service.gateway.events import Emit, Event, ImageCompleted, VisibleEvent
-from service.gateway.gateway import Gateway, RequestContext
+from service.gateway.gateway import Download, Gateway, RequestContext
 from service.gateway.once import OnceRunner, request_digest
 from service.gateway.outcome import Outcome
 from service.governance.idempotency import Once, once_by_key, once_by_sidecar
-from service.governance.load import LoadLimiter
+from service.governance.load import LoadLimiter, Place
 
 Result = TypeVar("Result")
 Answer = TypeVar("Answer")
@@ -54,16 +56,28 @@ class Variations:
     Args:
         pool: Takes large requests apart and puts large answers together, off the event loop.
         load: Bounds what all requests at work hold together.
+        downloads: Bounds the downloads of callers' images by URL. While one lasts, its request holds no place in
+            ``load``: a host that never answers must not keep others from being served.
+        largest_download: Most bytes of one of them.
         once: Does requests with an idempotency key once. None: such keys are not looked at.
     """
 
     def __init__(
-        self, gateway: Gateway, calls: Calls, pool: ImagingPool, load: LoadLimiter, once: OnceRunner | None = None
+        self,
+        gateway: Gateway,
+        calls: Calls,
+        pool: ImagingPool,
+        load: LoadLimiter,
+        downloads: LoadLimiter,
+        largest_download: int,
+        once: OnceRunner | None = None,
     ) -> None:
         self._gateway = gateway
         self._calls = calls
         self._pool = pool
         self._load = load
+        self._downloads = downloads
+        self._largest_download = largest_download
         self._once = once
 
     async def create(
@@ -74,7 +88,9 @@ class Variations:
         async def handle(call: Call) -> Answer:
             outcome = await self._work(call, incoming, observed_by(call))
             size = sum(len(image.data) for image in outcome.images)
-            return await self._apart(size, lambda: rendering.answer(outcome))
+            answer = await self._apart(size, lambda: rendering.answer(outcome))
+            call.bytes_out += _bytes_of(answer)
+            return answer
 
         return await self._calls.unary(method, context, handle)
 
@@ -87,6 +103,7 @@ class Variations:
             call.headers |= rendering.stream_headers
             async with contextlib.aclosing(self._events(call, incoming, rendering)) as pieces:
                 async for piece in pieces:
+                    call.bytes_out += _bytes_of(piece)
                     yield piece
 
         return self._calls.stream(method, context, handle)
@@ -136,25 +153,32 @@ class Variations:
 
     async def _work(self, call: Call, incoming: Incoming, emit: Emit) -> Outcome:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
-        async with self._admitted(call, incoming):
-            try:
-                request = await self._request(call, incoming)
-            except GatewayError:
-                await self._gateway.count_refused(call.caller, emit)
-                raise
-            once = await self._to_be_done_once(call, request)
-            if once is None or self._once is None:
-                return await self._gateway.create(request, _request_context(call), emit)
+        call.bytes_in = incoming.size
+        async with self._calls.under_way.endable(call):
+            async with self._admitted(call, incoming) as place:
+                try:
+                    request = await self._request(call, incoming)
+                except GatewayError:
+                    await self._gateway.count_refused(call.caller, emit)
+                    raise
+                once = await self._to_be_done_once(call, request)
+                if once is None or self._once is None:
+                    return await self._gateway.create(request, self._request_context(call, incoming, place), emit)
+            return await self._work_once(call, incoming, request, once, self._once, emit)
 
+    async def _work_once(
+        self, call: Call, incoming: Incoming, request: VariationRequest, once: Once, runner: OnceRunner, emit: Emit
+    ) -> Outcome:
         async def work(emit: Emit) -> Outcome:
-            async with self._admitted(call, incoming):
-                return await self._gateway.create(request, _request_context(call), emit)
+            # By itself: it goes on where its caller leaves.
+            async with self._calls.under_way.endable(call), self._admitted(call, incoming) as place:
+                return await self._gateway.create(request, self._request_context(call, incoming, place), emit)
 
         def replaying() -> None:
             call.headers[REPLAYED_HEADER] = "true"
             call.log["replayed"] = True
 
-        return await self._once.create(once, work, emit, replaying)
+        return await runner.create(once, work, emit, replaying)
 
     async def _to_be_done_once(self, call: Call, request: VariationRequest) -> Once | None:
         if self._once is None or (call.idempotency_key is None and not call.sidecar_attempt):
@@ -164,8 +188,25 @@ class Variations:
             return once_by_key(call.idempotency_key, call.credential, digest)
         return once_by_sidecar(call.id, call.sidecar_attempt, call.credential, digest)
 
-    def _admitted(self, call: Call, incoming: Incoming) -> contextlib.AbstractAsyncContextManager[None]:
-        return self._load.admitted(call.caller.name, incoming.size * _COPIES + _REQUEST_BYTES)
+    def _admitted(self, call: Call, incoming: Incoming) -> contextlib.AbstractAsyncContextManager[Place]:
+        return self._load.admitted(call.caller.name, _held(incoming.size))
+
+    def _request_context(self, call: Call, incoming: Incoming, place: Place) -> RequestContext:
+        async def downloading(download: Download) -> bytes:
+            place.leave()
+            async with self._downloads.admitted(call.caller.name, self._largest_download):
+                data = await download()
+            await place.take(_held(incoming.size + len(data)))
+            return data
+
+        return RequestContext(
+            deadline=call.work_deadline,
+            base_url=call.base_url,
+            direct_key=call.caller.direct_key,
+            caller=call.caller,
+            cache=cache_directives(call.cache_headers),
+            downloading=downloading,
+        )
 
     async def _request(self, call: Call, incoming: Incoming) -> VariationRequest:
         if call.content_encoding:
@@ -194,18 +235,21 @@ class Variations:
         return await self._pool.run(work, at_once=size <= MOST_BYTES_AT_ONCE)
 
 
+def _bytes_of(message: object) -> int:
+    """The length of a message as it is sent."""
+    if isinstance(message, bytes):
+        return len(message)
+    assert isinstance(message, Message), "renderings make bytes or messages"
+    return message.ByteSize()
+
+
 def _size_of(event: VisibleEvent) -> int:
     return len(event.image.data) if isinstance(event, ImageCompleted) else 0
 
 
-def _request_context(call: Call) -> RequestContext:
-    return RequestContext(
-        deadline=call.work_deadline,
-        base_url=call.base_url,
-        direct_key=call.caller.direct_key,
-        caller=call.caller,
-        cache=cache_directives(call.cache_headers),
-    )
+def _held(size: int) -> int:
+    """The bytes that a request holds while it is worked on, given those of its message and image."""
+    return size * _COPIES + _REQUEST_BYTES
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
+GRANTS = ("expires", "team", "provider", "model", "provider-key", "weight", "budget", "requests", "images")
+"""The options that say what a key may do and that can be taken away again."""
+
 API_KEY_VARIABLE = "IMAGE_VARIATIONS_API_KEY"
 
 
@@ -57,6 +60,12 @@ def _add_request(vary: argparse.ArgumentParser) -> None:
         "--fallback", action="append", default=[], metavar="MODEL", help="tried when the model fails; repeatable"
     )
     vary.add_argument("--format", choices=("png", "jpeg", "webp"), default="png", help="default: png")
+    vary.add_argument("--compression", type=int, metavar="QUALITY", help="of jpeg and webp, from 0 to 100")
+    vary.add_argument(
+        "--fit", choices=("cover", "contain"), default="cover", help="how another shape gets to --size (default: cover)"
+    )
+    vary.add_argument("--fit-ground", default="", metavar="COLOUR", help="around contained pictures: blur or #rrggbb")
+    vary.add_argument("--background", default="", help="such as transparent, for models that have it")
     vary.add_argument("--out", type=Path, default=Path("out"), metavar="DIRECTORY", help="default: out")
     vary.add_argument("--timeout", type=float, metavar="SECONDS", help="default: the service's own limit")
 
@@ -91,7 +100,9 @@ def _add_engine(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    keys = commands.add_parser("keys", help="make and disable virtual keys, and see their use", allow_abbrev=False)
+    keys = commands.add_parser(
+        "keys", help="make, change and disable virtual keys, and see their use", allow_abbrev=False
+    )
     actions = keys.add_subparsers(dest="keys_command", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; it is shown this once", allow_abbrev=False)
     listing = actions.add_parser("list", help="list all keys", allow_abbrev=False)
@@ -99,14 +110,33 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     usage = actions.add_parser("usage", help="what keys and their teams have used of their limits", allow_abbrev=False)
     enable = actions.add_parser("enable", help="turn a key on again", allow_abbrev=False)
     delete = actions.add_parser("delete", help="forget a key; its name is free then", allow_abbrev=False)
-    for action in (create, listing, disable, enable, delete, usage):
+    update = actions.add_parser(
+        "update",
+        help="change what a key may do",
+        description="Changes what is given and leaves the rest; a list that is given replaces the earlier one.",
+        allow_abbrev=False,
+    )
+    for action in (create, update, listing, disable, enable, delete, usage):
         action.add_argument("--config", type=Path, metavar="FILE", help="default: gateway.yaml, if there is one")
     create.add_argument("name", help="for logs and usage")
-    for action in (disable, enable, delete):
+    for action in (update, disable, enable, delete):
         action.add_argument("name")
     usage.add_argument("name", nargs="?", default="", help="default: all keys")
-    create.add_argument("--expires", default="", metavar="WHEN", help="30d, 12h or 2027-01-31; default: never")
-    create.add_argument("--team", default="", help="a team of the configuration")
+    _add_grants(create)
+    _add_grants(update)
+    update.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=GRANTS,
+        help="takes away what was set: a limit, or a list, so that everything may be used; repeatable",
+    )
+
+
+def _add_grants(command: argparse.ArgumentParser) -> None:
+    """What a key may do. An option that is not given is empty or None."""
+    command.add_argument("--expires", default="", metavar="WHEN", help="30d, 12h or 2027-01-31; default: never")
+    command.add_argument("--team", default="", help="a team of the configuration")
     for option, metavar, meaning in (
         ("--provider", "PATTERN", "a provider it may use, * for anything; default: all"),
         ("--model", "PATTERN", "a model it may use: provider/model, or the model's name alone; default: all"),
@@ -116,7 +146,7 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ("--requests", "COUNT/WINDOW", "a rate limit, such as 60/1m"),
         ("--images", "COUNT/WINDOW", "a rate limit, such as 500/1d"),
     ):
-        create.add_argument(option, action="append", default=[], metavar=metavar, help=f"{meaning}; repeatable")
-    create.add_argument(
-        "--cache-scope", choices=("key", "team", "shared"), default="key", help="with whom it shares cached results"
+        command.add_argument(option, action="append", default=[], metavar=metavar, help=f"{meaning}; repeatable")
+    command.add_argument(
+        "--cache-scope", choices=("key", "team", "shared"), help="with whom it shares cached results (default: key)"
     )

@@ -1,4 +1,4 @@
-"""``keys``: makes, lists, disables, enables and deletes virtual keys, and tells what they have used, from the store."""
+"""``keys``: makes, changes, lists, disables, enables and deletes virtual keys, and tells what they have used."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from pydantic import ValidationError
 
+from service.cli.arguments import GRANTS
 from service.cli.connection import CommandError
 from service.composition.governance import open_store
 from service.config import Config, ConfigError, load
 from service.config.access import VirtualKeySettings
 from service.config.units import parse_seconds
 from service.governance.budgets import Account, usd_text
-from service.governance.keys import Team, VirtualKey, accounts_of, digest, digest_text, new_secret, rates_of
+from service.governance.keys import CacheScope, Team, VirtualKey, accounts_of, digest, digest_text, new_secret, rates_of
 from service.governance.rates import Counts
 from service.governance.store import NameTakenError, RateCharge, Store
 from service.storage.errors import StorageError
@@ -51,6 +55,8 @@ async def _run(config: Config, options: argparse.Namespace) -> int:
         match options.keys_command:
             case "create":
                 return await _create(config, store, options)
+            case "update":
+                return await _update(config, store, options)
             case "list":
                 return await _list(config, store)
             case "disable":
@@ -68,8 +74,7 @@ async def _run(config: Config, options: argparse.Namespace) -> int:
 async def _create(config: Config, store: Store, options: argparse.Namespace) -> int:
     secret = new_secret()
     key = _settings(options, secret).key
-    if key.team and key.team not in config.teams:
-        raise CommandError(f"There is no team {key.team!r} in the configuration.")
+    _check_team(config, key)
     if key.name in {each.name for each in config.keys}:
         raise CommandError(f"The configuration has a key named {key.name!r}.")
     try:
@@ -90,6 +95,58 @@ async def _create(config: Config, store: Store, options: argparse.Namespace) -> 
     return 0
 
 
+async def _update(config: Config, store: Store, options: argparse.Namespace) -> int:
+    before = next((key for key in await store.keys() if key.name == options.name), None)
+    if before is None:
+        return _changed(config, options.name, "updated", found=False)
+    after = _updated(before, options)
+    if options.team:
+        _check_team(config, after)
+    return _changed(config, options.name, "updated", await store.update_key(after))
+
+
+def _updated(before: VirtualKey, options: argparse.Namespace) -> VirtualKey:
+    """The key with what the options give or take away, and the rest as it was."""
+    given = _settings(options, new_secret()).key
+    gone = frozenset(options.without)
+    # Limits of requests and of images are options of their own, and one list in the key.
+    rates = []
+    for option, values, counts in (
+        ("requests", options.requests, Counts.REQUESTS),
+        ("images", options.images, Counts.IMAGES),
+    ):
+        source = given if values else before
+        if values or option not in gone:
+            rates += [rate for rate in source.rates if rate.counts is counts]
+    fields: Mapping[str, tuple[str, object, object, object]] = {
+        "expires_at": ("expires", options.expires, given.expires_at, None),
+        "team": ("team", options.team, given.team, ""),
+        "providers": ("provider", options.provider, given.providers, ()),
+        "models": ("model", options.model, given.models, ()),
+        "provider_keys": ("provider-key", options.provider_key, given.provider_keys, MappingProxyType({})),
+        "weights": ("weight", options.weight, given.weights, MappingProxyType({})),
+        "budgets": ("budget", options.budget, given.budgets, ()),
+        "cache_scope": ("", options.cache_scope, given.cache_scope, None),
+    }
+    both = sorted(gone & {option for option in GRANTS if getattr(options, option.replace("-", "_"))})
+    if both:
+        raise CommandError(f"--without {both[0]} and --{both[0]} cannot both be meant.")
+    changes: dict[str, Any] = {"rates": tuple(rates)}
+    for field, (option, is_given, value, nothing) in fields.items():
+        if is_given:
+            changes[field] = value
+        elif option in gone:
+            changes[field] = nothing
+    if changes == {"rates": before.rates} and not gone and not options.requests and not options.images:
+        raise CommandError("Say what is to change, such as --budget 20/1d or --without expires.")
+    return replace(before, **changes)
+
+
+def _check_team(config: Config, key: VirtualKey) -> None:
+    if key.team and key.team not in config.teams:
+        raise CommandError(f"There is no team {key.team!r} in the configuration.")
+
+
 def _settings(options: argparse.Namespace, secret: str) -> VirtualKeySettings:
     """The options as the configuration has them, so that the same checks hold for both."""
     values = {
@@ -106,7 +163,7 @@ def _settings(options: argparse.Namespace, secret: str) -> VirtualKeySettings:
             *(_rate(text, "requests") for text in options.requests),
             *(_rate(text, "images") for text in options.images),
         ],
-        "cache_scope": options.cache_scope,
+        "cache_scope": options.cache_scope or CacheScope.KEY,
     }
     try:
         return VirtualKeySettings.model_validate(values)
@@ -189,8 +246,8 @@ def _state(key: VirtualKey, config: Config) -> str:
 
 def _changed(config: Config, name: str, how: str, found: bool) -> int:
     if found:
-        effect = "take" if how == "enabled" else "refuse"
-        print(f"The key {name!r} is {how}. Running services {effect} it within seconds.")
+        effect = {"enabled": "take it", "updated": "go by that"}.get(how, "refuse it")
+        print(f"The key {name!r} is {how}. Running services {effect} within seconds.")
         return 0
     if name in {each.name for each in config.keys}:
         raise CommandError(f"The key {name!r} is in the configuration: change it there (enabled: false), and restart.")

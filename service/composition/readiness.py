@@ -23,23 +23,24 @@ _CHECK_EVERY_S: Final = 5.0
 
 def watching_results(health: HealthServicer, links: Links) -> contextlib.AbstractAsyncContextManager[None]:
     """A block during which the health of ``RESULTS_HEALTH`` follows the store of results; each change is logged."""
-    told: HealthCheckResponse.ServingStatus | None = None
+    known: bool | None = None
 
     async def look() -> None:
-        nonlocal told
-        status, reason = HealthCheckResponse.SERVING, ""
+        nonlocal known
+        reason = ""
         try:
             await links.check()
         except GatewayError as error:
-            status, reason = HealthCheckResponse.NOT_SERVING, str(error.__cause__ or error)
-        if status == told:
+            reason = str(error.__cause__ or error)[:200]
+        storable = not reason
+        if storable == known:
             return
-        if status == HealthCheckResponse.NOT_SERVING:
-            fields = {"reason": reason[:200]}
-            log.error("results cannot be stored: this replica is not ready", extra={"fields": fields})
-        elif told is not None:
+        if not storable:
+            log.error("results cannot be stored: this replica is not ready", extra={"fields": {"reason": reason}})
+        elif known is not None:
             log.info("results can be stored again")
-        told = status
-        await health.set(RESULTS_HEALTH, status)
+        known = storable
+        serving, not_serving = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+        await health.set(RESULTS_HEALTH, serving if storable else not_serving)
 
     return repeating(look, name="check of the store of results", every_s=_CHECK_EVERY_S)

@@ -202,6 +202,8 @@ def _cross_check(config: Config, document: Document, types: Mapping[str, Provide
     if document.values.get("default_route") is None:
         preferred = preferred_default(config, types, datetime.now(UTC).date())
         config = config.model_copy(update={"default_route": preferred or config.default_route})
+        # Chosen for the operator, not by the operator: callers are told of it.
+        config.model_fields_set.discard("default_route")
     aliases, errors = Resolver(config, {EMBEDDED_PROVIDER, *config.providers, *types}).resolve()
     for error in errors:
         document.report(document.nearest(error.path) or error.path, str(error))

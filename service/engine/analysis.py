@@ -1,4 +1,4 @@
-"""What is found out about a picture once, for all of its variations."""
+"""The analysis of a picture, made once for all of its variations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.engine.subject import find_matte, forbidden, protected
 from service.engine.text_detector import is_text
 
 _MOST_PIXELS = 2048 * 2048
-"""What is kept of a larger source: as much as the largest output shows."""
+"""The most pixels kept of a source: the largest output shows no more."""
 
 _VIEW_SIDE = 736
 """The detectors see nothing better in a larger picture."""

@@ -132,7 +132,7 @@ class Admission:
         return record.cost_usd or 0.0 if free else None
 
     def _estimate(self, request: VariationRequest, targets: tuple[Target, ...]) -> float:
-        """What the dearest of the targets would cost: one of them makes the images."""
+        """The cost at the dearest of the targets: one of them makes the images."""
         estimates = []
         for target in targets:
             try:

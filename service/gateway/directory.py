@@ -1,4 +1,4 @@
-"""What names mean: from a request's model and fallbacks to the targets they stand for."""
+"""The meaning of names: from a request's model and fallbacks to the targets they stand for."""
 
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ class Directory:
         unconfigured: Providers that could be used but are not, each with a sentence that tells what is missing.
         draw: A source of numbers in [0, 1) for aliases with a draw in their policy.
         stand_ins: Names of retired models that stand for the default route.
+        default_is_chosen: Whether the operator said what the default route is, so that it needs no warning where no
+            model is named.
 
     Attributes:
         standings: How the targets have been doing, for aliases that go by it.
@@ -74,6 +76,7 @@ class Directory:
         draw: Callable[[], float],
         *,
         stand_ins: Collection[str] = (),
+        default_is_chosen: bool = False,
     ) -> None:
         self.providers = {provider.name: provider for provider in providers}
         self.aliases = aliases
@@ -81,6 +84,7 @@ class Directory:
         self.standings = Standings()
         self._unconfigured = unconfigured
         self._stand_ins = frozenset(stand_ins)
+        self._default_is_chosen = default_is_chosen
         self._draw = draw
 
     def route(
@@ -117,8 +121,8 @@ class Directory:
         return tuple(targets)
 
     def stood_in(self, model: str, target: Target) -> str:
-        """A warning for a request whose model is retired, or not named although it costs; empty for others."""
-        if not model and not self.profile(target).free:
+        """A warning for a request whose model is retired, or not named and nobody's choice; empty for others."""
+        if not model and not self._default_is_chosen:
             return f"No model was named: the default route answered, with {target}."
         if model in self._stand_ins and model != target.model:
             return f"{model} is retired: the default route answered in its place, with {target}."
@@ -151,7 +155,7 @@ class Directory:
         return provider is not None and provider.backend.unavailable() is None
 
     def profile(self, target: Target) -> Profile:
-        """What is known of a target that ``route`` returned.
+        """The profile of a target that ``route`` returned.
 
         Raises:
             GatewayError: MODEL_GONE: an alias may lead to a model that its provider does not have.
@@ -167,7 +171,7 @@ class Directory:
     def _allowed(
         self, name: str, param: str, key: VirtualKey | None, request: VariationRequest | None
     ) -> tuple[Target, ...]:
-        """What a name stands for, as far as the key may use it."""
+        """The targets that a name stands for and the key may use."""
         targets = self._targets(name, param, request, key)
         if key is None:
             return targets

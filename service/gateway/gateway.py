@@ -17,9 +17,9 @@ from service.gateway.cache_step.step import Caching
 from service.gateway.cache_step.terms import NO_DIRECTIVES, CacheDirectives
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, ignore
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, both, ignore
 from service.gateway.outcome import Outcome
-from service.gateway.record import Record
+from service.gateway.record import FIRST_FRAME, Record
 from service.gateway.source import Source
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller
@@ -30,6 +30,11 @@ from service.routing.route import Route, RoutePolicy, Try
 _CLOSING_S = 0.05
 
 FetchImage = Callable[[str], Awaitable[bytes]]
+Download = Callable[[], Awaitable[bytes]]
+
+
+async def _at_once(download: Download) -> bytes:
+    return await download()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class RequestContext:
         direct_key: The caller's own key for the primary provider. Empty: none.
         caller: The caller, with everything that this caller may do.
         cache: What the request says about the cache.
+        downloading: Runs the download of the caller's image, which may take long; it says when there is room for it.
     """
 
     deadline: float
@@ -49,6 +55,7 @@ class RequestContext:
     direct_key: str = field(default="", repr=False)
     caller: Caller = ANYBODY
     cache: CacheDirectives = NO_DIRECTIVES
+    downloading: Callable[[Download], Awaitable[bytes]] = _at_once
 
 
 class Gateway:
@@ -59,6 +66,7 @@ class Gateway:
         policy: What the operator decides about going from one target to the next.
         admission: Checks what a caller may do. None: every caller may do everything.
         caching: Finds earlier results. None: every request is worked on.
+        observe: Takes the events of all requests.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class Gateway:
         policy: RoutePolicy,
         admission: Admission | None = None,
         caching: Caching | None = None,
+        observe: Emit = ignore,
     ) -> None:
         self._directory = directory
         self._runner = runner
@@ -81,6 +90,7 @@ class Gateway:
         self._policy = policy
         self._admission = admission or Admission(directory)
         self._caching = caching
+        self._observe = observe
 
     async def create(self, request: VariationRequest, context: RequestContext, emit: Emit = ignore) -> Outcome:
         """Makes the variations that ``request`` asks for, and ends by the deadline whatever a backend does.
@@ -93,6 +103,7 @@ class Gateway:
                 ran out. What there is when only some of the images could be made is returned with a warning.
         """
         started = time.monotonic()
+        emit = both(self._observe, emit)
         outcome: Outcome | None = None
         failure: GatewayError | None = None
         try:
@@ -154,8 +165,10 @@ class Gateway:
     ) -> GatewayError | None:
         """Finds or makes the images; returns why some are missing, None when none are."""
         request = record.request
-        data = request.image or await self._fetch(request.image_url)
+        data = request.image or await context.downloading(lambda: self._fetch(request.image_url))
         source = Source(data, inspect(data, limits=self._limits))
+        if source.facts.animated:
+            record.warn(FIRST_FRAME)
         if self._caching is None:
             await reserve()
             return await self._walk(targets, source, record, context, emit)
@@ -260,6 +273,9 @@ class Gateway:
             background=record.background,
             warnings=tuple(record.warnings),
             cache=record.cache,
+            seeds=record.seeds,
+            finish_reasons=record.finish_reasons,
+            aspect_ratio=record.aspect_ratio,
             raw_request=record.raw_request,
             raw_response=record.raw_response,
         )

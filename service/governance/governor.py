@@ -26,7 +26,7 @@ _LEAVING_WAIT_S = 5.0
 
 
 class OnStoreFailure(StrEnum):
-    """What becomes of requests whose limits cannot be checked because the store is away."""
+    """The treatment of requests whose limits cannot be checked because the store is away."""
 
     REFUSE = "refuse"
     ALLOW = "allow"
@@ -101,7 +101,7 @@ class Governor:
         await asyncio.shield(self._settle(reservation, nanos))
 
     async def standing(self, caller: Caller) -> Standing | None:
-        """How the caller stands with its request limits, without counting anything; None: it has none, or the
+        """The caller's standing with its request limits, without counting anything; None: it has none, or the
         store is away.
         """
         accounts = [account for account in caller.rates if account.rate.counts is Counts.REQUESTS]
@@ -206,7 +206,7 @@ class Governor:
 
 
 def _standing(accounts: Sequence[RateAccount], counted: Counted, now: float) -> Standing | None:
-    """How the caller stands with the request limit that refuses first."""
+    """The caller's standing with the request limit that refuses first."""
     return tightest(
         [
             standing_of(account.rate, units, now)

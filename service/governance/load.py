@@ -62,6 +62,31 @@ class _Waiting:
     room: asyncio.Future[None] = field(repr=False)
 
 
+class Place:
+    """What one request holds of a ``LoadLimiter``'s room, from ``LoadLimiter.admitted``."""
+
+    def __init__(self, limiter: LoadLimiter, key: str) -> None:
+        self._limiter = limiter
+        self._key = key
+        self._size: int | None = None
+
+    async def take(self, size: int) -> None:
+        """Takes room for ``size`` bytes, once the request holds none.
+
+        Raises:
+            GatewayError: As ``LoadLimiter.admitted``.
+        """
+        assert self._size is None, "a place is taken once at a time"
+        await self._limiter._enter(self._key, size)
+        self._size = size
+
+    def leave(self) -> None:
+        """Gives the room back; does nothing where none is held."""
+        if self._size is not None:
+            self._limiter._give_back(self._key, self._size)
+            self._size = None
+
+
 class LoadLimiter:
     """One instance serves the whole process, on one event loop."""
 
@@ -88,8 +113,8 @@ class LoadLimiter:
         return len(self._waiting)
 
     @contextlib.asynccontextmanager
-    async def admitted(self, key: str, size: int) -> AsyncIterator[None]:
-        """Around the work on a request.
+    async def admitted(self, key: str, size: int) -> AsyncIterator[Place]:
+        """Around the work on a request; the value is its place, which may be left for a while.
 
         Args:
             key: Names the caller, for the fair share. Empty: callers that cannot be told apart.
@@ -99,14 +124,18 @@ class LoadLimiter:
             GatewayError: RATE_LIMITED ``overloaded``: there is no room, and too many wait, or this one has waited
                 enough.
         """
+        place = Place(self, key)
+        await place.take(size)
+        try:
+            yield place
+        finally:
+            place.leave()
+
+    async def _enter(self, key: str, size: int) -> None:
         if self._waiting or not self._fits(key, size):
             await self._wait(key, size)
         else:
             self._take(key, size)
-        try:
-            yield
-        finally:
-            self._give_back(key, size)
 
     async def _wait(self, key: str, size: int) -> None:
         if len(self._waiting) >= self._limits.waiting:
@@ -158,7 +187,7 @@ class LoadLimiter:
                 chosen.room.set_result(None)
 
     def _held_by(self, key: str) -> tuple[int, int]:
-        """How much a key holds: bytes, then requests, both as they count for fairness."""
+        """The load that a key holds: bytes, then requests, both as they count for fairness."""
         holding = self._by_key.get(key)
         return (holding.bytes, holding.requests) if holding else (0, 0)
 

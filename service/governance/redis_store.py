@@ -153,6 +153,15 @@ redis.call('SREM', KEYS[2], digest)
 return 1
 """)
 
+# KEYS: names, keys. ARGV: name, digest, record.
+_UPDATE_KEY: Final = Script("""
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+    return 0
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+return 1
+""")
+
 # KEYS: the names, the keys, the disabled ones. ARGV: the name.
 _DELETE_KEY: Final = Script("""
 local digest = redis.call('HGET', KEYS[1], ARGV[1])
@@ -175,13 +184,14 @@ class RedisStore(Store):
 
     Args:
         url: As for ``RedisServer``.
+        longest_wait_s: Seconds that one question may take; beyond them the server counts as away.
 
     Raises:
         ValueError: It is not such a URL.
     """
 
-    def __init__(self, url: str) -> None:
-        self._server = RedisServer(url, longest_wait_s=_LONGEST_WAIT_S, decodes=True)
+    def __init__(self, url: str, *, longest_wait_s: float = _LONGEST_WAIT_S) -> None:
+        self._server = RedisServer(url, longest_wait_s=longest_wait_s, decodes=True)
         self._names, self._keys, self._disabled = (
             self._key("virtual-keys", kind) for kind in ("key-names", "keys", "keys-disabled")
         )
@@ -262,6 +272,10 @@ class RedisStore(Store):
 
     async def enable_key(self, name: str) -> bool:
         return bool(await self._server.run(_ENABLE_KEY, [self._names, self._disabled], [name]))
+
+    async def update_key(self, key: VirtualKey) -> bool:
+        record = [key.name, digest_text(key.digest), records.dump(key)]
+        return bool(await self._server.run(_UPDATE_KEY, [self._names, self._keys], record))
 
     async def delete_key(self, name: str) -> bool:
         return bool(await self._server.run(_DELETE_KEY, [self._names, self._keys, self._disabled], [name]))

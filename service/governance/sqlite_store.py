@@ -118,12 +118,16 @@ class SqliteStore(Store):
     async def enable_key(self, name: str) -> bool:
         return await self._change("UPDATE virtual_keys SET enabled = 1 WHERE name = ?", name)
 
+    async def update_key(self, key: VirtualKey) -> bool:
+        values = (records.dump(key), key.name, digest_text(key.digest))
+        return await self._change("UPDATE virtual_keys SET record = ? WHERE name = ? AND digest = ?", *values)
+
     async def delete_key(self, name: str) -> bool:
         return await self._change("DELETE FROM virtual_keys WHERE name = ?", name)
 
-    async def _change(self, statement: str, name: str) -> bool:
+    async def _change(self, statement: str, *values: str) -> bool:
         """Runs a statement about one key; whether there is such a key."""
-        return await self._worker.run(lambda connection: bool(connection.execute(statement, (name,)).rowcount))
+        return await self._worker.run(lambda connection: bool(connection.execute(statement, values).rowcount))
 
     async def aclose(self) -> None:
         await self._worker.aclose()

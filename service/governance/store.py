@@ -20,7 +20,7 @@ class NameTakenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a request puts on one account.
+    """The charge of a request to one account.
 
     Attributes:
         account: The account's name.
@@ -45,7 +45,7 @@ class Charge:
 
     @classmethod
     def at(cls, account: Account, now: float) -> Charge:
-        """What is charged to ``account`` at ``now`` (Unix seconds)."""
+        """The charge to ``account`` at ``now`` (Unix seconds)."""
         window = account.budget.window
         current = window.current_slice(now)
         return cls(
@@ -192,6 +192,13 @@ class Store(Protocol):
 
     async def enable_key(self, name: str) -> bool:
         """Turns a key on again; whether there is one of this name."""
+        ...
+
+    async def update_key(self, key: VirtualKey) -> bool:
+        """Keeps what a key may do now, for the key with this name and digest; whether there is one.
+
+        Whether it is enabled stays as it is.
+        """
         ...
 
     async def delete_key(self, name: str) -> bool:

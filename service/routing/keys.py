@@ -9,6 +9,10 @@ from types import MappingProxyType
 
 from service.core.errors import ErrorKind, GatewayError
 
+FIRST_REST_OF_A_REFUSED_KEY_S = 1.0
+# Beyond this the number is larger than any longest rest, and the power must not overflow.
+_MOST_DOUBLINGS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -41,11 +45,13 @@ class KeyRing:
     """The keys of one provider and those at rest. Immutable; ``now`` is a monotonic instant in seconds.
 
     ``rests`` is keyed by the key's name and the model that it rests for, or "" when it rests for all: rate limits
-    and permissions are often a model's own, and must not take a key away from all others.
+    and permissions are often a model's own, and must not take a key away from all others. ``refusals`` counts, by the
+    same names, how often a key was refused in a row: each refusal makes the next rest twice as long.
     """
 
     keys: tuple[Key, ...]
     rests: Mapping[tuple[str, str], Rest] = field(default_factory=dict)
+    refusals: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [key.name for key in self.keys]
@@ -87,13 +93,38 @@ class KeyRing:
         """
         current = {place: rest for place, rest in self.rests.items() if now < rest.until}
         earlier = current.get((name, model))
+        refusals = self.refusals
         if name in {key.name for key in self.keys} and (earlier is None or earlier.until < until):
             current[name, model] = Rest(until, reason)
-        return replace(self, rests=MappingProxyType(current))
+            if reason is ErrorKind.UPSTREAM_AUTH and (earlier is None or earlier.reason is not reason):
+                # Requests that were under way together are refused together: that is one refusal.
+                refusals = MappingProxyType({**refusals, (name, model): refusals.get((name, model), 0) + 1})
+        return replace(self, rests=MappingProxyType(current), refusals=refusals)
+
+    def refused_rest_s(self, name: str, model: str, longest_s: float) -> float:
+        """Seconds that a key rests which was refused just now, for one model or (empty) for all.
+
+        One refusal may be a slip of the provider's or a key that was made a moment ago, so the first rest is short;
+        each further one in a row is twice as long, up to ``longest_s``.
+        """
+        doublings = min(self.refusals.get((name, model), 0), _MOST_DOUBLINGS)
+        return min(longest_s, FIRST_REST_OF_A_REFUSED_KEY_S * 2.0**doublings)
+
+    def worked(self, name: str, model: str) -> KeyRing:
+        """The ring once a key was accepted for a model: its next refusal is a first one again."""
+        places = {(name, ""), (name, model)}
+        if not places & self.refusals.keys():
+            return self
+        left = {place: count for place, count in self.refusals.items() if place not in places}
+        return replace(self, refusals=MappingProxyType(left))
 
     def renewed(self, name: str) -> KeyRing:
         """The ring once a key has another secret: what was found out about the earlier one is forgotten."""
-        return replace(self, rests=MappingProxyType({place: r for place, r in self.rests.items() if place[0] != name}))
+        return replace(
+            self,
+            rests=MappingProxyType({place: rest for place, rest in self.rests.items() if place[0] != name}),
+            refusals=MappingProxyType({place: count for place, count in self.refusals.items() if place[0] != name}),
+        )
 
     def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
         """For each key's name its rests, by model ("" for all); empty when it can be used freely."""

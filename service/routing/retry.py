@@ -30,8 +30,9 @@ time left. Each start is an attempt of its own, with its own time limit.
 **Asking again.** The work behind a question is paid for, so questions bear more: ``max_poll_failures`` in a row, for
 the kinds with ``retry_poll``, always with the key that started the work, as long as the attempt has time.
 
-**Keys at rest.** A refused key (401, 402: for all models; 403: for this one) rests ``refused_key_rest_s``; a
-rate-limited one rests, for this model, as long as the next backoff.
+**Keys at rest.** A refused key (401, 402: for all models; 403: for this one) rests a second, twice as long with each
+further refusal, and at most ``refused_key_rest_s``; a rate-limited one rests, for this model, as long as the next
+backoff.
 
 **Time.** Three instants end an attempt; the first of them names the error: the caller's deadline (DEADLINE_EXCEEDED),
 the end of the target's share of it (TIME_SHARE_USED), the provider's own limit (TIMEOUT, which counts against it).
@@ -60,7 +61,7 @@ _MOST_REPEATS_OF_A_DEAD_LINK = 1
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient and how persistent one provider is asked. Making images takes minutes.
+    """The timeouts and retries for one provider. Making images takes minutes.
 
     Attributes:
         attempt_timeout_s: Seconds for one attempt: the request that starts the work, all polling for it, and the
@@ -70,7 +71,7 @@ class RetryPolicy:
         max_retry_wait_s: Longest wait before such a retry; a longer one is left to the caller or the next target.
         max_polls: Most polls in one conversation.
         max_poll_failures: Most times in a row that one poll or download is repeated: the work behind it is paid for.
-        refused_key_rest_s: Seconds for which a key that the provider refused (401, 402, 403) is not used.
+        refused_key_rest_s: Most seconds for which a key that the provider refused (401, 402, 403) is not used.
     """
 
     attempt_timeout_s: float = 300.0
@@ -91,14 +92,14 @@ class RetryPolicy:
 
 
 class Phase(Enum):
-    """What the latest request was for."""
+    """The purpose of the latest request."""
 
     STARTING = "starting"
     ASKING = "asking"
 
 
 class Repeat(Enum):
-    """What is repeated: one request, or the conversation from its first request."""
+    """The scope of a repeat: one request, or the conversation from its first request."""
 
     REQUEST = "request"
     CONVERSATION = "conversation"
@@ -166,7 +167,7 @@ OUT_OF_TIME: Mapping[ErrorKind, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """Where one conversation stands. Immutable; all instants are of one monotonic clock, in seconds.
+    """The state of one conversation. Immutable; all instants are of one monotonic clock, in seconds.
 
     Attributes:
         model: The model asked for: rests of keys may be about it alone.
@@ -174,7 +175,7 @@ class RetryState:
         turn_ends: When this target's share of the caller's time ends; infinite where it has all of it.
         free: Whether doing the work twice costs nothing.
         began: When the current attempt began.
-        phase: What the latest request was for.
+        phase: The purpose of the latest request.
         answered: Whether the latest request was answered with a 2xx.
         accepted: Whether the provider has taken on work in this attempt.
         key: The name of the key in use; empty while none is chosen.
@@ -199,7 +200,7 @@ class RetryState:
     polls: int = 0
     poll_failures: int = 0
 
-    # What happens
+    # Events
 
     def keyed(self, keys: KeyRing | None, now: float, draw: float) -> Self:
         """A request is about to be sent: the state with a key in use.
@@ -244,7 +245,7 @@ class RetryState:
             keys: The provider's keys, with those at rest; None where it is asked without one.
         """
         if self.asks_again_after(error):
-            return self._ask_again(error, now, draw)
+            return self._ask_again(error, now, draw, keys)
         return self._start_again(error, now, draw, keys)
 
     def resumed(self, again: Again, now: float) -> Self:
@@ -252,7 +253,7 @@ class RetryState:
         state = replace(self, began=now) if again.ends_attempt else self
         return replace(state, answered=False)
 
-    # What it means
+    # Decisions
 
     def asks_again_after(self, error: GatewayError) -> bool:
         """Whether the failure is of a question, so that the work behind it goes on at the provider."""
@@ -269,10 +270,10 @@ class RetryState:
 
     # The transitions
 
-    def _ask_again(self, error: GatewayError, now: float, draw: float) -> Again | GiveUp:
+    def _ask_again(self, error: GatewayError, now: float, draw: float, keys: KeyRing | None) -> Again | GiveUp:
         policy = self.policy
         delay = policy.backoff.delay_s(self.poll_failures, draw, error.retry_after_s)
-        rest = self._rest(error, delay, now)
+        rest = self._rest(error, delay, now, keys)
         allowed = RULES[error.kind].retry_poll and self.poll_failures < policy.max_poll_failures
         if not allowed or delay >= self.time_left(now).seconds:
             return GiveUp(self._hinted(error), rest)
@@ -282,7 +283,7 @@ class RetryState:
     def _start_again(self, error: GatewayError, now: float, draw: float, keys: KeyRing | None) -> Again | GiveUp:
         rule = RULES[error.kind].retry_same
         delay = self.policy.backoff.delay_s(self.retries, draw, error.retry_after_s)
-        rest = self._rest(error, delay, now)
+        rest = self._rest(error, delay, now, keys)
         if rule is RetrySame.NO or (error.may_have_run and not self.free):
             return GiveUp(self._hinted(error), rest)
         key = self.key
@@ -309,13 +310,14 @@ class RetryState:
     def _using(self, key: str) -> Self:
         return replace(self, key=key, tried=self.tried | {key} if key else self.tried)
 
-    def _rest(self, error: GatewayError, delay: float, now: float) -> KeyRest | None:
+    def _rest(self, error: GatewayError, delay: float, now: float, keys: KeyRing | None) -> KeyRest | None:
         """The rest that the key in use is due: a 403 and a 429 speak of this model only."""
-        if not self.key:
+        if not self.key or keys is None:
             return None
         if error.kind is ErrorKind.UPSTREAM_AUTH:
             model = self.model if error.upstream_status == 403 else ""
-            return KeyRest(self.key, now + self.policy.refused_key_rest_s, error.kind, model)
+            rest_s = keys.refused_rest_s(self.key, model, self.policy.refused_key_rest_s)
+            return KeyRest(self.key, now + rest_s, error.kind, model)
         if error.kind is ErrorKind.RATE_LIMITED:
             return KeyRest(self.key, now + delay, error.kind, self.model)
         return None
@@ -327,7 +329,7 @@ class RetryState:
 
 @dataclass(frozen=True, slots=True)
 class DownloadState:
-    """Where the download of one result stands.
+    """The state of the download of one result.
 
     A result is paid for, so a download that fails for a passing reason (UNAVAILABLE: the server is busy, the
     connection broke) is repeated as often as a poll; any other failure speaks of a dead link, which is tried twice.

@@ -173,6 +173,7 @@ class Conversation:
         if not 200 <= response.status < 300:
             raise self._upstream.translator.failure(response)
         self._last_response = response
+        self._upstream.credentials.worked(self._state.key, self._call.model)
         return response
 
     async def _again_or_raise(self, error: GatewayError) -> Again:
@@ -202,7 +203,7 @@ class Conversation:
         return self._attempt(error.kind.value, status)
 
     def _attempt(self, outcome: str, status: int | None = None) -> Attempt:
-        """What has just ended, as it is recorded."""
+        """The record of the attempt that has just ended."""
         return Attempt(
             provider=self._upstream.endpoint.provider,
             model=self._call.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from service.core.errors import ErrorKind
 from service.providers.base import Credential
@@ -63,6 +63,10 @@ class Credentials:
         """Leaves a key alone until that monotonic instant, for one model or (empty) for all."""
         self._ring = self._ring.rested(name, until, reason, now, model)
 
+    def worked(self, name: str, model: str) -> None:
+        """The provider has accepted a key for a model: what was refused before is forgotten."""
+        self._ring = self._ring.worked(name, model)
+
     def renew(self, credential: Credential) -> None:
         """Puts another secret in the place of the key of that name; the next request uses it.
 
@@ -92,11 +96,14 @@ class _Limited(Credentials):
         whole = self._whole.ring
         if whole is None:
             return None
-        # Where none of the names is known any more, there is no key to choose: that is not to ask without one.
-        return KeyRing(tuple(key for key in whole.keys if key.name in self._names), whole.rests)
+        # If none of the names is known any more, the ring is empty: that does not mean to ask without a key.
+        return replace(whole, keys=tuple(key for key in whole.keys if key.name in self._names))
 
     def rest(self, name: str, until: float, reason: ErrorKind, now: float, model: str = "") -> None:
         self._whole.rest(name, until, reason, now, model)
+
+    def worked(self, name: str, model: str) -> None:
+        self._whole.worked(name, model)
 
     def snapshot(self, now: float) -> Mapping[str, Mapping[str, Rest]]:
         return {name: rests for name, rests in self._whole.snapshot(now).items() if name in self._names}

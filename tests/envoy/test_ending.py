@@ -139,7 +139,7 @@ class TestCallersWhoGoAway:
         async with grpc.aio.insecure_channel(address) as channel:
             stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
             call = stub.StreamImageVariation(message(small_png, FAL))
-            assert (await call.read()).attempt_started.provider == "fal"
+            assert (await read(call)).attempt_started.provider == "fal"
             await until(lambda: any(request.method == "GET" for request in doubles.state.requests("fal")))
             call.cancel()
             await until(lambda: cancelled_in_the_queue(doubles))
@@ -202,12 +202,19 @@ class TestStreams:
         async with grpc.aio.insecure_channel(address) as channel:
             stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
             call = stub.StreamImageVariation(message(small_png, GEMINI, FALLBACK), timeout=30)
-            kinds = [(await call.read()).WhichOneof("event") for _ in range(4)]
+            kinds = [(await read(call)).WhichOneof("event") for _ in range(4)]
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
         assert kinds == ["attempt_started", "attempt_failed"] * 2
         assert caught.value.code() is grpc.StatusCode.UNKNOWN
         assert GEMINI in (caught.value.details() or "")
+
+
+async def read(call: grpc.aio.UnaryStreamCall[Any, pb.StreamImageVariationResponse]) -> pb.StreamImageVariationResponse:
+    """The next event of a stream that has not ended."""
+    event = await call.read()
+    assert isinstance(event, pb.StreamImageVariationResponse)
+    return event
 
 
 def message(image: bytes, model: str, *fallbacks: str) -> pb.CreateImageVariationRequest:

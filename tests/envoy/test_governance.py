@@ -303,7 +303,7 @@ def replicas(
     doubles: DoublesServer,
     redis_server: RedisServer,
 ) -> Iterator[tuple[RunningGateway, RunningGateway]]:
-    settings = {
+    settings: dict[str, Any] = {
         "providers": {"recraft": section(doubles, "recraft")},
         "state": redis_server.url,
         "keys": [

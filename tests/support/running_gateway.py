@@ -86,6 +86,10 @@ def running_gateway(
     finally:
         process.send_signal(signal.SIGINT)
         try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+            # A test may have left work that never ends.
+            process.send_signal(signal.SIGINT)
             process.wait(timeout=40)
         finally:
             process.kill()

@@ -23,6 +23,7 @@ from service.gateway.backends.pace import Pace
 from service.imaging.decode import decode
 from service.imaging.encode import encode_array
 from service.imaging.inspect import ImageLimits, decode_cost, inspect
+from service.imaging.provenance import DigitalSourceType, write_source_type
 from service.imaging.resize import fit_within, size_within
 
 _log = logging.getLogger("service.engine")
@@ -115,7 +116,10 @@ class LocalBackend:
                     style=options.style,
                     cancelled=stop.is_set,
                 )
-                return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
+                encoded = encode_array(pixels, call.output_format or ImageFormat.PNG)
+                # The caller's picture is altered by algorithms: the networks in the engine find things and sharpen what
+                # they enlarge, and generate nothing.
+                return ProducedImage(data=write_source_type(encoded.data, encoded.format, DigitalSourceType.ENHANCED))
 
             async def one(index: int) -> ProducedImage:
                 image = await self._pool.run(
@@ -128,7 +132,7 @@ class LocalBackend:
 
             made = await all_of(one(index) for index in range(call.n))
         finally:
-            # Whatever ended the call, work still running for it is of no use to anyone.
+            # The call has ended, for any reason: work still running for it is of no use.
             stop.set()
         return CallReport(CallResult(tuple(made), cost_usd=0.0, deployment=call.model))
 

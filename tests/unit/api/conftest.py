@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_backends import BASE_URL, links, make_gateway
+from fake_backends import BASE_URL, links, make_gateway, nothing_to_fetch
 from imagevariations.v1 import (
     image_file_service_pb2,
     image_variation_rest_service_pb2,
@@ -27,6 +27,7 @@ from service.api.variation_servicers import ImageVariationRestServicer, ImageVar
 from service.api.variations import Variations
 from service.concurrency.pools import ImagingPool
 from service.gateway.directory import Directory
+from service.gateway.gateway import FetchImage
 from service.governance.callers import Caller, CallerKind
 from service.governance.gate import Gate
 from service.governance.load import LoadLimiter, LoadLimits
@@ -61,12 +62,18 @@ def serving(tmp_path: Path) -> Serving:
 
     @contextlib.asynccontextmanager
     async def serve(
-        names: Directory, *, longest_s: float = 30.0, allow_direct_keys: bool = False, most_at_a_time: int = 100
+        names: Directory,
+        *,
+        longest_s: float = 30.0,
+        allow_direct_keys: bool = False,
+        most_at_a_time: int = 100,
+        fetch: FetchImage = nothing_to_fetch,
     ) -> AsyncIterator[grpc.aio.Channel]:
         pool = ImagingPool(2)
         calls = Calls(CallSettings(longest_s, BASE_URL), _Gate() if allow_direct_keys else None)
-        gateway = make_gateway(names, pool, tmp_path / "results")
-        variations = Variations(gateway, calls, pool, LoadLimiter(LoadLimits(most_at_a_time, 10**9, waiting=0)))
+        gateway = make_gateway(names, pool, tmp_path / "results", fetch=fetch)
+        load, downloads = (LoadLimiter(LoadLimits(most_at_a_time, 10**9, waiting=0)) for _ in range(2))
+        variations = Variations(gateway, calls, pool, load, downloads, 10**6)
         server = grpc.aio.server()
         servicers = (
             ImageVariationServicer(variations),

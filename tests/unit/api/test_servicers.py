@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +28,8 @@ from imagevariations.v1 import (
 
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
+from service.transport.fetch import ChosenBy, FetchPolicy, ImageFetcher
+from service.transport.resolving import SystemResolver
 
 Serving = Callable[..., AbstractAsyncContextManager[grpc.aio.Channel]]
 Lines = list[dict[str, Any]]
@@ -163,7 +166,7 @@ class TestUnary:
 
         async with serving(directory(provider("a", FakeBackend(broken)))) as channel:  # type: ignore[arg-type]
             error = await failure_of(stub(channel).CreateImageVariation(asked()))
-        assert "request id" in error.details()
+        assert "request id" in (error.details() or "")
         assert "KeyError" in caplog.text
 
     async def test_more_requests_than_allowed_are_refused(self, serving: Serving) -> None:
@@ -175,6 +178,53 @@ class TestUnary:
             error = await failure_of(stub(channel).CreateImageVariation(asked(), metadata=THROUGH_ENVOY))
             trailers = headers_of(error.trailing_metadata())
             assert (trailers["x-http-status"], trailers["retry-after"]) == ("429", "1")
+            first.cancel()
+            await hangs.stopped.wait()
+            await _eventually(lambda: stub(channel).CreateImageVariation(asked()))
+
+    async def test_hosts_that_never_answer_keep_nobody_else_from_being_served(self, serving: Serving) -> None:
+        reached = asyncio.Semaphore(0)
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            reached.release()
+            with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+                await reader.read()
+
+        host = await asyncio.start_server(silent, "127.0.0.1", 0)
+        origin = f"http://127.0.0.1:{host.sockets[0].getsockname()[1]}"
+        fetcher = ImageFetcher(resolver=SystemResolver())
+        policy = FetchPolicy(allowed_origins=frozenset({origin}))
+
+        async def fetch(url: str) -> bytes:
+            return await fetcher.fetch_image_url(url, policy=policy, chosen_by=ChosenBy.CALLER)
+
+        async with serving(directory(provider("a", FakeBackend())), most_at_a_time=2, fetch=fetch) as channel:
+            waiting = [
+                stub(channel).CreateImageVariation(asked(image=b"", image_url=f"{origin}/a.png")) for _ in range(2)
+            ]
+            for _ in waiting:
+                await reached.acquire()
+            # Neither download holds a place among the two requests at work; a third one has no room.
+            assert (await stub(channel).CreateImageVariation(asked())).data
+            error = await failure_of(stub(channel).CreateImageVariation(asked(image=b"", image_url=f"{origin}/b.png")))
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            for call in waiting:
+                call.cancel()
+        await fetcher.aclose()
+        host.close()
+        await host.wait_closed()
+
+    async def test_an_image_by_url_takes_its_place_when_it_is_there(self, serving: Serving) -> None:
+        async def fetch(_: str) -> bytes:
+            return png()
+
+        hangs = Hangs()
+        names = directory(provider("a", FakeBackend(hangs, makes())))
+        async with serving(names, most_at_a_time=1, fetch=fetch) as channel:
+            first = stub(channel).CreateImageVariation(asked(image=b"", image_url="https://example.org/a.png"))
+            await hangs.begun.wait()
+            error = await failure_of(stub(channel).CreateImageVariation(asked()))
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             first.cancel()
             await hangs.stopped.wait()
             await _eventually(lambda: stub(channel).CreateImageVariation(asked()))

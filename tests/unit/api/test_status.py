@@ -36,7 +36,7 @@ TYPE_OF_HTTP_STATUS = {
 
 def details(error: GatewayError) -> dict[str, Any]:
     found = dict(trailers(error, transcoded=False, request_id="req_1"))
-    status = status_pb2.Status.FromString(found["grpc-status-details-bin"])  # type: ignore[arg-type]
+    status = status_pb2.Status.FromString(found["grpc-status-details-bin"])
     unpacked: dict[str, Any] = {"status": status}
     for detail in status.details:
         for message in (

@@ -137,3 +137,46 @@ def test_a_store_that_is_away_is_told_in_a_line(tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr().err
     assert said.startswith("The store cannot be used: Redis cannot be used")
     assert "hush" not in said
+
+
+def test_an_update_changes_what_is_given_and_leaves_the_rest(run: Run, config_file: Path) -> None:
+    limits = "--budget 10/1d --requests 60/1m --images 5/1h --model gpt-* --team pictures --expires 30d"
+    assert run("create", "alice", *limits.split())[0] == 0
+    (before,) = _stored(config_file)
+    changes = "--budget 20/1d --budget 99/1M --images 7/1h --without expires"
+    code, (said,), _ = run("update", "alice", *changes.split())
+    assert (code, said) == (0, "The key 'alice' is updated. Running services go by that within seconds.")
+    (after,) = _stored(config_file)
+    assert [str(budget) for budget in after.budgets] == ["$20.00 per 1d", "$99.00 per 1M"]
+    assert [str(rate) for rate in after.rates] == ["60 requests per 1m", "7 images per 1h"]
+    assert (after.digest, after.models, after.team, after.expires_at) == (before.digest, ("gpt-*",), "pictures", None)
+    assert run("update", "alice", "--without", "requests", "--without", "model", "--cache-scope", "team")[0] == 0
+    (after,) = _stored(config_file)
+    assert ([str(rate) for rate in after.rates], after.models) == (["7 images per 1h"], ())
+    assert after.cache_scope == "team"
+
+
+def test_an_update_leaves_a_disabled_key_disabled(run: Run, config_file: Path) -> None:
+    assert run("create", "alice")[0] == run("disable", "alice")[0] == run("update", "alice", "--budget", "1/1d")[0] == 0
+    (key,) = _stored(config_file)
+    assert not key.enabled
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ([], "Say what is to change"),
+        (["--team", "gone"], "There is no team 'gone'"),
+        (["--budget", "10"], "--budget 10: write USD/WINDOW"),
+        (["--budget", "1/1d", "--without", "budget"], "--without budget and --budget cannot both be meant"),
+    ],
+)
+def test_an_update_that_makes_no_sense_changes_nothing(
+    run: Run, config_file: Path, options: list[str], complaint: str
+) -> None:
+    assert run("create", "alice", "--budget", "3/1d")[0] == 0
+    code, _, said = run("update", "alice", *options)
+    assert (code, complaint in said) == (1, True), said
+    assert [str(budget) for budget in _stored(config_file)[0].budgets] == ["$3.00 per 1d"]
+    code, _, said = run("update", "bob", "--budget", "1/1d")
+    assert (code, said.strip()) == (1, "There is no key named 'bob'.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -41,10 +42,11 @@ class TestOrder:
     """One thread, held until everything waits: then the order shows."""
 
     async def done(self, pool: WorkerPool, due: list[float]) -> list[float]:
-        release, order = threading.Event(), []
+        release = threading.Event()
+        order: list[float] = []
         first = started(pool.run(release.wait, deadline=0.0))
         await asyncio.sleep(0.05)
-        waiting = [started(pool.run(lambda at=at: order.append(at), deadline=at)) for at in due]
+        waiting = [started(pool.run(partial(order.append, at), deadline=at)) for at in due]
         await asyncio.sleep(0)
         release.set()
         await asyncio.gather(first, *waiting)

@@ -264,6 +264,10 @@ class TestNamesThatAreNoModels:
         made = await gateway_over(directory(provider("a", FakeBackend()))).create(request(), request_context())
         assert made.warnings == ("No model was named: the default route answered, with a/m.",)
 
+    async def test_what_the_operator_chose_as_default_needs_no_warning(self, gateway_over: MakeGateway) -> None:
+        names = Directory([provider("a", FakeBackend())], {}, "a/m", {}, lambda: 0.5, default_is_chosen=True)
+        assert (await gateway_over(names).create(request(), request_context())).warnings == ()
+
     async def test_a_retired_name_is_told_to_be_one(self, gateway_over: MakeGateway) -> None:
         alias = Alias((WeightedTarget(Target("a", "m")),))
         names = Directory([provider("a", FakeBackend())], {"old": alias}, "a/m", {}, lambda: 0.5, stand_ins=["old"])

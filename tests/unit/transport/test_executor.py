@@ -232,8 +232,26 @@ async def test_a_refused_key_is_benched_and_another_one_tried(serve, upstream, r
     # A 403 may be about this model only.
     rests = target.credentials.snapshot(time.now())["main"]
     assert {model: rest.until - time.now() for model, rest in rests.items()} == {
-        "model-1" if status == 403 else "": 60.0
+        "model-1" if status == 403 else "": 1.0
     }
+
+
+async def test_a_single_key_that_was_refused_is_tried_again_soon_and_then_ever_later(
+    serve, upstream, runs, behaviours, done, time
+):
+    refused = behaviours.answer(401)
+    server = await serve(refused, refused, refused, refused, done, refused)
+    target = upstream(server.url, "main", refused_key_rest_s=3.0)
+    for rest_s in (1.0, 2.0, 3.0, 3.0):
+        assert (await runs.fails(target)).kind is ErrorKind.UPSTREAM_AUTH
+        asked = len(server.received)
+        assert (await runs.fails(target)).kind is ErrorKind.UPSTREAM_AUTH
+        assert len(server.received) == asked, "a key at rest was used"
+        assert target.credentials.snapshot(time.now())["main"][""].until - time.now() == pytest.approx(rest_s)
+        await time.sleep(rest_s)
+    await runs(target)
+    await runs.fails(target)
+    assert target.credentials.snapshot(time.now())["main"][""].until - time.now() == pytest.approx(1.0)
 
 
 async def test_when_all_keys_are_refused_the_error_is_about_our_credentials(serve, upstream, runs, behaviours, time):
