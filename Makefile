@@ -19,7 +19,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check ins
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo gallery test test-explore test-hostile fuzz test-clients check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check clean
+.PHONY: help run demo gallery test test-explore test-slow test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check sbom clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-explore: $(VENV)/dev-installed ## Look for new failing examples of the prop
 	@end=$$(( $$(date +%s) + $(EXPLORE_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
 		$(BIN)/pytest -q -m hypothesis --hypothesis-profile=explore tests || exit 1; done
 
+test-slow: $(VENV)/dev-installed $(VENV)/networks-installed ## Run the tests that take many seconds each, which make test leaves out
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not clients"
+
 test-hostile: $(VENV)/dev-installed ## Attack a running gateway in every way known here, the slow ones included
 	$(BIN)/pytest tests/hostile -m "slow or not slow"
 
@@ -45,6 +48,10 @@ fuzz: $(VENV)/dev-installed ## Fuzz the readers of callers' bytes for FUZZ_SECON
 
 test-clients: $(VENV)/dev-installed ## Run the clients in every language, and other projects' tools, against a live service
 	$(BIN)/pytest tests/clients -m "clients or not clients"
+
+test-programs: ## Install the Debian programs that some tests use (nginx, HAProxy, ImageMagick, exiftool); without one its tests skip
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light haproxy imagemagick libimage-exiftool-perl
 
 check: $(VENV)/dev-installed lint types imports proto generated ## Format, lint, types, layers, protos, generated code
 
@@ -70,11 +77,17 @@ bench-cache: $(VENV)/dev-installed ## Measure the result cache: look-ups at up t
 	PYTHONPATH=gen/python $(BIN)/python -m bench.bench_cache_hit
 	$(BIN)/python -m bench.bench_cache
 
+sbom: $(VENV)/bin/python ## Write what the service consists of to build/sbom.json (CycloneDX), from an installation without test tools
+	$(PYTHON) -m venv --clear build/sbom
+	PIP_CONSTRAINT=constraints.txt build/sbom/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt '.[engine,bedrock,provenance]'
+	$(PIP) cyclonedx-bom
+	$(BIN)/python tools/sbom.py build/sbom/bin/python build/sbom.json
+
 catalog-check: $(VENV)/dev-installed ## List facts of the catalogue that are old, at their end, or otherwise in LiteLLM's table
 	@PYTHONPATH=. $(BIN)/python tools/catalog_check.py $(CATALOG_CHECK)
 
 clean: ## Remove everything that was built or stored
-	rm -rf $(VENV) .tools .gateway out node_modules tests/envoy/node/node_modules tests/contract/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
+	rm -rf $(VENV) build .tools .gateway out node_modules tests/envoy/node/node_modules tests/contract/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .bench
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff format --check .
@@ -131,5 +144,5 @@ $(VENV)/bench-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/dev-installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing what the service and its tests need into $(VENV); this takes a minute or two." >&2
-	@$(PIP) --editable '.[engine,bedrock,dev]'
+	@$(PIP) --editable '.[engine,bedrock,provenance,dev]'
 	@touch $@ $(VENV)/run-installed

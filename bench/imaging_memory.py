@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.core.values import ImageFormat, Size
-from service.imaging.convert import finish
+from service.imaging.convert import Wish, finish
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, decode_cost, inspect
 
@@ -141,7 +141,7 @@ def _measure(path: Path, task: str) -> dict[str, float]:
     """In a process of its own: the peak in bytes above the start, seconds of processor time, and the cost foretold."""
     # What is loaded at the first use does not count.
     small = _saved(Image.new("RGB", (64, 64)), "PNG")
-    finish(small, size=Size(32, 32), output_format=ImageFormat.PNG, limits=_LIMITS)
+    finish(small, Wish(Size(32, 32), ImageFormat.PNG), limits=_LIMITS)
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     data = path.read_bytes()
@@ -151,7 +151,7 @@ def _measure(path: Path, task: str) -> dict[str, float]:
         result: Any = decode(data, limits=_LIMITS).array()
         cost = decode_cost(facts, len(data))
     else:
-        result = finish(data, size=_COVER, output_format=ImageFormat.PNG, limits=_LIMITS)
+        result = finish(data, Wish(_COVER, ImageFormat.PNG), limits=_LIMITS)
         cost = decode_cost(facts, len(data), output=_COVER)
     seconds = time.process_time() - started
     peak = _memory("VmHWM") - before

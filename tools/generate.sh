@@ -60,7 +60,7 @@ openapi() {
     local comments
     comments=$(mktemp --suffix .binpb)
     "$buf" build --as-file-descriptor-set --output "$comments"
-    PYTHONPATH=$out/python "$python" tools/make_openapi.py "$comments" protos/openapi.yaml "$out/openapi"
+    PYTHONPATH=$out/python "$python" -m tools.make_openapi "$comments" protos/openapi.yaml "$out/openapi"
     rm "$comments"
 }
 

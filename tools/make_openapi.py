@@ -1,6 +1,6 @@
 """Makes gen/openapi/: openapi.json out of the protos and an overlay, and a page to read it.
 
-Usage: PYTHONPATH=gen/python python tools/make_openapi.py DESCRIPTOR_SET_WITH_COMMENTS OVERLAY OUTPUT_DIRECTORY
+Usage: PYTHONPATH=gen/python python -m tools.make_openapi DESCRIPTOR_SET_WITH_COMMENTS OVERLAY OUTPUT_DIRECTORY
 
 The protos give paths, parameters, schemas and descriptions. The overlay, itself a part of an OpenAPI document, is laid
 over them: objects are joined key by key, parameters by their names, anything else takes the place of what was there,
@@ -19,9 +19,10 @@ from typing import Any
 import yaml
 from google.api import annotations_pb2, field_behavior_pb2
 from google.protobuf import descriptor_pb2 as pb
-from openapi_page import page
 
-_NUMBERS = {
+from tools.openapi_page import page
+
+_NUMBERS: Mapping[int, Mapping[str, Any]] = {
     pb.FieldDescriptorProto.TYPE_INT32: {"type": "integer", "format": "int32"},
     pb.FieldDescriptorProto.TYPE_UINT32: {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
     pb.FieldDescriptorProto.TYPE_DOUBLE: {"type": "number"},

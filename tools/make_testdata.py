@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -18,7 +19,7 @@ from imagevariations.v1 import image_variation_pb2, model_service_pb2  # noqa: F
 VECTORS = Path(__file__).parents[1] / "protos" / "testdata"
 
 
-def binary_form(vector: dict[str, object]) -> bytes:
+def binary_form(vector: dict[str, Any]) -> bytes:
     """The message of one vector on the wire.
 
     Raises:

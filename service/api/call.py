@@ -36,6 +36,9 @@ class Call:
         headers: Response headers, sent with the answer whether it succeeds or fails.
         log: Further fields of its log line.
         outcome: ``success``, ``cancelled``, or the code of the error it was answered with.
+        error: The error it was answered with; None: there was none so far.
+        provider_seconds: The time in which a provider was at work for it.
+        bytes_in, bytes_out: Of a request for variations, and of the answer to it.
     """
 
     id: str
@@ -58,6 +61,10 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
     outcome: str = "success"
+    error: GatewayError | None = None
+    provider_seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
     @property
     def work_deadline(self) -> float:
@@ -66,5 +73,6 @@ class Call:
 
     def failed(self, error: GatewayError) -> None:
         """Notes the error that it is answered with, for the log line."""
+        self.error = error
         self.outcome = error.code or STATUS[error.kind].code
         self.log["error"] = error.kind.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from service.api.call import Call
@@ -16,6 +17,15 @@ def observed_by(call: Call, *, in_headers: bool = True) -> Emit:
     Args:
         in_headers: Whether the response headers name the target, and not only the log line.
     """
+
+    # The time up to which a provider's time has been counted. Calls run side by side: each second counts once.
+    told_until = 0.0
+
+    def add_provider_time(attempt: Attempt) -> None:
+        nonlocal told_until
+        now = asyncio.get_running_loop().time()
+        call.provider_seconds += max(0.0, min(attempt.latency_ms / 1000, now - told_until))
+        told_until = now
 
     def name(target: Target, fallback_index: int) -> None:
         if in_headers:
@@ -37,6 +47,7 @@ def observed_by(call: Call, *, in_headers: bool = True) -> Emit:
             case AttemptStarted():
                 name(event.target, event.fallback_index)
             case AttemptEnded():
+                add_provider_time(event.attempt)
                 call.log.setdefault("attempts", []).append(_logged(event.attempt))
             case RequestEnded() if event.outcome is not None:
                 # A target that failed after another made images is not the one that made them.

@@ -30,8 +30,10 @@ from service.api.request_headers import (
     timeout_s,
 )
 from service.api.status import internal_error, row_of, short_message, trailers
+from service.api.under_way import CallsUnderWay
 from service.core.current import RequestIdentity, current_request
 from service.core.errors import ErrorKind, GatewayError
+from service.gateway.events import CallEnded
 from service.governance.callers import CallerKind
 from service.governance.gate import Gate
 from service.governance.idempotency import KEY_HEADER
@@ -66,16 +68,24 @@ class Calls:
 
     Args:
         gate: Knows who is let in. None: everybody is.
+        observe: Takes the end of every call. Must not block or raise.
+
+    Attributes:
+        under_way: The calls that have begun and not ended.
     """
 
-    def __init__(self, settings: CallSettings, gate: Gate | None = None) -> None:
+    def __init__(
+        self, settings: CallSettings, gate: Gate | None = None, observe: Callable[[CallEnded], None] | None = None
+    ) -> None:
         self._settings = settings
         self._gate = gate
+        self._observe = observe
+        self.under_way = CallsUnderWay()
 
     async def unary(self, method: str, context: Context, handler: Callable[[Call], Awaitable[Response]]) -> Response:
         """Answers with what ``handler`` returns, or with the status of the GatewayError it raises."""
         call, error = self._begin(method, context)
-        with logged(call):
+        with self._attended(call):
             if error is None:
                 try:
                     async with asyncio.timeout_at(call.deadline):
@@ -98,7 +108,7 @@ class Calls:
                 return
             except Exception as caught:
                 error = told(caught, call)
-        with logged(call):
+        with self._attended(call):
             await self._fail(context, call, error)
 
     async def stream(
@@ -117,7 +127,7 @@ class Calls:
             for_everybody: Whether no credential is looked at.
         """
         call, error = self._begin(method, context)
-        with logged(call):
+        with self._attended(call):
             if error is None:
                 try:
                     if not for_everybody:
@@ -138,6 +148,16 @@ class Calls:
                 except Exception as caught:
                     error = told(caught, call)
             await self._fail(context, call, error)
+
+    @contextlib.contextmanager
+    def _attended(self, call: Call) -> Iterator[None]:
+        """Around one call: counts it while it is under way, writes its log line, and tells its end."""
+        try:
+            with self.under_way.counted(), logged(call):
+                yield
+        finally:
+            if self._observe is not None:
+                self._observe(_end_of(call))
 
     async def _admit(self, call: Call) -> None:
         """Finds out who is calling."""
@@ -167,7 +187,7 @@ class Calls:
     def _begin(self, method: str, context: Context) -> tuple[Call, GatewayError | None]:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         now = asyncio.get_running_loop().time()
-        error: GatewayError | None = None
+        error = self.under_way.refusal()
         budget = self._settings.longest_s
         remaining = context.time_remaining()
         if remaining is not None:
@@ -175,7 +195,7 @@ class Calls:
         try:
             budget = min(budget, timeout_s(metadata) or budget)
         except GatewayError as caught:
-            error = caught
+            error = error or caught
         transcoded = TRANSCODED_HEADER in metadata
         call_id = request_id(metadata)
         current_request.set(RequestIdentity(call_id, metadata.get(TRACE_HEADER, "")))
@@ -199,6 +219,23 @@ class Calls:
             headers={REQUEST_ID_HEADER: call_id, "x-cache": "off"},
         )
         return call, error
+
+
+def _end_of(call: Call) -> CallEnded:
+    if call.outcome == "cancelled":
+        code = grpc.StatusCode.CANCELLED
+    else:
+        code = grpc.StatusCode.OK if call.error is None else row_of(call.error).grpc_code
+    return CallEnded(
+        call.method,
+        code.name,
+        call.caller.kind,
+        asyncio.get_running_loop().time() - call.begun,
+        call.provider_seconds,
+        call.bytes_in,
+        call.bytes_out,
+        call.error,
+    )
 
 
 def told(caught: Exception, call: Call) -> GatewayError:

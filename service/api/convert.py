@@ -12,7 +12,7 @@ from service.api.status import attempt_message, request_error
 from service.api.validation import MOST_TEXT_BYTES, Fields, fallback_name, too_much_text
 from service.api.wire import outer_fields
 from service.core.errors import GatewayError
-from service.core.values import Usage
+from service.core.values import NOTHING_SAID, Usage
 from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted, VisibleEvent
 from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 
@@ -45,6 +45,9 @@ def fields_from_message(message: pb.CreateImageVariationRequest) -> Fields:
         strength=message.strength if message.HasField("strength") else None,
         seed=message.seed if message.HasField("seed") else None,
         output_format=message.output_format,
+        fit=message.fit,
+        fit_ground=message.fit_ground,
+        output_compression=message.output_compression if message.HasField("output_compression") else None,
         quality=message.quality,
         background=message.background,
         provider_options=plain(message.provider_options) if message.HasField("provider_options") else {},
@@ -180,7 +183,20 @@ def _extra_fields(outcome: Outcome) -> pb.ExtraFields:
         attempts=[attempt_message(attempt) for attempt in outcome.attempts],
         fallback_index=outcome.fallback_index,
         warnings=outcome.warnings,
+        seeds=[str(seed) for seed in outcome.seeds],
+        finish_reasons=outcome.finish_reasons,
+        aspect_ratio=outcome.aspect_ratio,
     )
+    if any(image.provenance != NOTHING_SAID for image in outcome.images):
+        extra.provenance.extend(
+            pb.Provenance(
+                found=said.found,
+                kept=said.kept,
+                written=said.written,
+                digital_source_type=said.digital_source_type,
+            )
+            for said in (image.provenance for image in outcome.images)
+        )
     if outcome.cost_usd is not None:
         extra.cost_usd = outcome.cost_usd
     if outcome.cache is not None:

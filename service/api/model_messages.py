@@ -59,7 +59,7 @@ def model_message(
     for model in _models(directory, warnings, key):
         if model.id == name:
             return model
-    raise directory.unknown(name, "id")
+    raise directory.unknown(name, "id", key)
 
 
 def _models(

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.core.errors import ErrorKind, GatewayError, invalid
-from service.core.values import ImageFormat, ResponseFormat, Size, VariationRequest
+from service.core.values import Colour, Fit, ImageFormat, ResponseFormat, Size, VariationRequest
 
 SIZES = ("256x256", "512x512", "1024x1024", "1792x1024", "1024x1792", "1536x1024", "1024x1536")
 MOST_IMAGES = 10
 MOST_FALLBACKS = 10
+HIGHEST_COMPRESSION = 100
 LARGEST_SEED = 2**32 - 1
 LONGEST_MODEL = 256
 LONGEST_PROMPT = 32_000
@@ -35,6 +36,7 @@ _IMAGE_LIKE = re.compile(r"(input_?)?(imgs?|images?|files?|photo|picture|init_im
 _SIZE_VALUES = {text: Size(*(int(side) for side in text.split("x"))) for text in SIZES}
 # What these models made where no size was asked for: code that was written for them counts on it.
 _SIZES_OF_OLD = dict.fromkeys(("dall-e-2", "dall-e-3"), "1024x1024")
+_COLOUR = re.compile("#[0-9A-Fa-f]{6}")
 _OUTPUT_FORMATS = {"png": ImageFormat.PNG, "webp": ImageFormat.WEBP, "jpeg": ImageFormat.JPEG}
 
 
@@ -58,6 +60,9 @@ class Fields:
     strength: float | None = None
     seed: int | None = None
     output_format: str = ""
+    fit: str = ""
+    fit_ground: str = ""
+    output_compression: int | None = None
     quality: str = ""
     background: str = ""
     provider_options: Mapping[str, Any] = field(default_factory=dict)
@@ -84,6 +89,19 @@ def checked(fields: Fields, *, raw: bool = False) -> VariationRequest:
         GatewayError: INVALID_REQUEST, naming the first field that is wrong and what would be right.
     """
     _check_image(fields)
+    output_format, fit = _output_format(fields.output_format), _fit(fields.fit)
+    compression, warnings = fields.output_compression, list(fields.warnings)
+    if compression is not None:
+        compression = _within("output_compression", compression, 0, HIGHEST_COMPRESSION)
+        if output_format is ImageFormat.PNG:
+            compression = None
+            warnings.append("output_compression was not used: png loses nothing. It is the quality of jpeg and webp.")
+    ground = _ground(fields.fit_ground)
+    if fields.fit_ground and fit is not Fit.CONTAIN:
+        ground = None
+        warnings.append("fit_ground was not used: it is what is around a result with fit contain.")
+    if fields.background == "transparent" and output_format is ImageFormat.JPEG:
+        raise invalid("output_format", "output_format must be png or webp where background is transparent, not jpeg.")
     return VariationRequest(
         model=_text("model", fields.model, LONGEST_MODEL),
         image=fields.image,
@@ -91,7 +109,10 @@ def checked(fields: Fields, *, raw: bool = False) -> VariationRequest:
         n=_within("n", 1 if fields.n is None else fields.n, 1, MOST_IMAGES),
         size=_size(fields.size or _SIZES_OF_OLD.get(fields.model, "")),
         response_format=_response_format(fields.response_format),
-        output_format=_output_format(fields.output_format),
+        output_format=output_format,
+        fit=fit,
+        fit_ground=ground,
+        output_compression=compression,
         prompt=_text("prompt", fields.prompt, LONGEST_PROMPT, lines=True),
         strength=_strength(fields.strength),
         seed=None if fields.seed is None else _within("seed", fields.seed, 0, LARGEST_SEED),
@@ -101,7 +122,7 @@ def checked(fields: Fields, *, raw: bool = False) -> VariationRequest:
         fallbacks=_fallbacks(fields.fallbacks),
         provider_options=_provider_options(fields.provider_options),
         raw=raw,
-        warnings=tuple(fields.warnings),
+        warnings=tuple(warnings),
     )
 
 
@@ -177,6 +198,22 @@ def _output_format(text: str) -> ImageFormat:
     if image_format is None:
         raise invalid("output_format", f"output_format must be png, webp or jpeg, not {_shown(text)}.")
     return image_format
+
+
+def _fit(text: str) -> Fit:
+    try:
+        return Fit(text or "cover")
+    except ValueError:
+        raise invalid("fit", f"fit must be cover or contain, not {_shown(text)}.") from None
+
+
+def _ground(text: str) -> Colour | None:
+    if text in ("", "blur"):
+        return None
+    if not _COLOUR.fullmatch(text):
+        raise invalid("fit_ground", f"fit_ground must be blur or a colour such as #ffffff, not {_shown(text)}.")
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 def _strength(value: float | None) -> float | None:

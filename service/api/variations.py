@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from service.api.cache_headers import cache_directives
 from service.api.call import Call
 from service.api.call_observer import observed_by
@@ -86,7 +88,9 @@ class Variations:
         async def handle(call: Call) -> Answer:
             outcome = await self._work(call, incoming, observed_by(call))
             size = sum(len(image.data) for image in outcome.images)
-            return await self._apart(size, lambda: rendering.answer(outcome))
+            answer = await self._apart(size, lambda: rendering.answer(outcome))
+            call.bytes_out += _bytes_of(answer)
+            return answer
 
         return await self._calls.unary(method, context, handle)
 
@@ -99,6 +103,7 @@ class Variations:
             call.headers |= rendering.stream_headers
             async with contextlib.aclosing(self._events(call, incoming, rendering)) as pieces:
                 async for piece in pieces:
+                    call.bytes_out += _bytes_of(piece)
                     yield piece
 
         return self._calls.stream(method, context, handle)
@@ -148,21 +153,32 @@ class Variations:
 
     async def _work(self, call: Call, incoming: Incoming, emit: Emit) -> Outcome:
         """The work on a request, in a place that is given back when it is done, however long its answer is read."""
-        async with self._admitted(call, incoming) as place:
-            request = await self._request(call, incoming)
-            once = await self._to_be_done_once(call, request)
-            if once is None or self._once is None:
-                return await self._gateway.create(request, self._request_context(call, incoming, place), emit)
-
-        async def work(emit: Emit) -> Outcome:
+        call.bytes_in = incoming.size
+        async with self._calls.under_way.endable(call):
             async with self._admitted(call, incoming) as place:
+                try:
+                    request = await self._request(call, incoming)
+                except GatewayError:
+                    await self._gateway.count_refused(call.caller, emit)
+                    raise
+                once = await self._to_be_done_once(call, request)
+                if once is None or self._once is None:
+                    return await self._gateway.create(request, self._request_context(call, incoming, place), emit)
+            return await self._work_once(call, incoming, request, once, self._once, emit)
+
+    async def _work_once(
+        self, call: Call, incoming: Incoming, request: VariationRequest, once: Once, runner: OnceRunner, emit: Emit
+    ) -> Outcome:
+        async def work(emit: Emit) -> Outcome:
+            # By itself: it goes on where its caller leaves.
+            async with self._calls.under_way.endable(call), self._admitted(call, incoming) as place:
                 return await self._gateway.create(request, self._request_context(call, incoming, place), emit)
 
         def replaying() -> None:
             call.headers[REPLAYED_HEADER] = "true"
             call.log["replayed"] = True
 
-        return await self._once.create(once, work, emit, replaying)
+        return await runner.create(once, work, emit, replaying)
 
     async def _to_be_done_once(self, call: Call, request: VariationRequest) -> Once | None:
         if self._once is None or (call.idempotency_key is None and not call.sidecar_attempt):
@@ -217,6 +233,14 @@ class Variations:
     async def _apart(self, size: int, work: Callable[[], Result]) -> Result:
         """Does work on ``size`` bytes where it holds nobody up."""
         return await self._pool.run(work, at_once=size <= MOST_BYTES_AT_ONCE)
+
+
+def _bytes_of(message: object) -> int:
+    """The length of a message as it is sent."""
+    if isinstance(message, bytes):
+        return len(message)
+    assert isinstance(message, Message), "renderings make bytes or messages"
+    return message.ByteSize()
 
 
 def _size_of(event: VisibleEvent) -> int:

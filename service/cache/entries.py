@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from service.core.values import EncodedImage, ImageFormat, Size, Target
+from service.core.values import NOTHING_SAID, EncodedImage, ImageFormat, Provenance, Size, Target
 from service.imaging.perceptual_key import PerceptualKey
 
 ID_BYTES = 16
@@ -27,6 +27,7 @@ class CachedImage:
 
     image: EncodedImage
     revised_prompt: str = ""
+    provenance: Provenance = NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,13 @@ def dump(result: CachedResult) -> str:
             "background": result.background,
             "warnings": result.warnings,
             "images": [
-                [each.image.format.value, each.image.size.width, each.image.size.height, each.revised_prompt]
+                [
+                    each.image.format.value,
+                    each.image.size.width,
+                    each.image.size.height,
+                    each.revised_prompt,
+                    asdict(each.provenance),
+                ]
                 for each in result.images
             ],
         }
@@ -108,8 +115,12 @@ def parse(text: str | bytes, images: Sequence[bytes]) -> CachedResult:
     try:
         about: dict[str, Any] = json.loads(text)
         cached = tuple(
-            CachedImage(EncodedImage(bytes(data), ImageFormat(image_format), Size(width, height)), revised_prompt)
-            for (image_format, width, height, revised_prompt), data in zip(about["images"], images, strict=True)
+            CachedImage(
+                EncodedImage(bytes(data), ImageFormat(image_format), Size(width, height)),
+                revised_prompt,
+                Provenance.of(said),
+            )
+            for (image_format, width, height, revised_prompt, said), data in zip(about["images"], images, strict=True)
         )
         return CachedResult(
             cached,

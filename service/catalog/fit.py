@@ -182,7 +182,7 @@ def _up(side: float, multiple: int) -> int:
 
 def _format_to_ask(request: VariationRequest, profile: Profile) -> ImageFormat | None:
     wanted = request.output_format
-    if request.background == "transparent" and wanted is ImageFormat.JPEG:
-        # Providers refuse the pair; it is flattened when the result is converted.
-        return None
+    if request.output_compression is not None and ImageFormat.PNG in profile.output_formats:
+        # The result is encoded here, in the quality that was asked for: only then does it lose something.
+        return ImageFormat.PNG
     return wanted if wanted in profile.output_formats else None

@@ -60,6 +60,12 @@ def _add_request(vary: argparse.ArgumentParser) -> None:
         "--fallback", action="append", default=[], metavar="MODEL", help="tried when the model fails; repeatable"
     )
     vary.add_argument("--format", choices=("png", "jpeg", "webp"), default="png", help="default: png")
+    vary.add_argument("--compression", type=int, metavar="QUALITY", help="of jpeg and webp, from 0 to 100")
+    vary.add_argument(
+        "--fit", choices=("cover", "contain"), default="cover", help="how another shape gets to --size (default: cover)"
+    )
+    vary.add_argument("--fit-ground", default="", metavar="COLOUR", help="around contained pictures: blur or #rrggbb")
+    vary.add_argument("--background", default="", help="such as transparent, for models that have it")
     vary.add_argument("--out", type=Path, default=Path("out"), metavar="DIRECTORY", help="default: out")
     vary.add_argument("--timeout", type=float, metavar="SECONDS", help="default: the service's own limit")
 

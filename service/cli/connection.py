@@ -10,7 +10,7 @@ from typing import cast
 
 import grpc
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status  # type: ignore[import-untyped]  # ships no types
+from grpc_status import rpc_status
 
 from service.cli.arguments import API_KEY_VARIABLE
 

@@ -16,14 +16,16 @@ from pathlib import Path
 import httpx
 
 from service.cli.envoy import files_allowed, render
-from service.concurrency.machine import usable_memory_bytes
-from service.concurrency.tasks import started
+from service.composition.signals import StopSignals
+from service.concurrency.machine import usable_memory_bytes, usable_processors
+from service.concurrency.tasks import ended, started
 from service.config import EMBEDDED_PROVIDER, Config
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.jpg"
 """A photo to try the gateway with; there in a checkout, not in an installed package."""
 
 _READY_WITHIN_S = 60.0
+# Envoy's end, and what the service needs beyond the times of its drain.
 _STOPS_WITHIN_S = 30.0
 
 
@@ -55,11 +57,10 @@ async def _up(config: Config, config_file: Path | None) -> int:
         print(sentence, file=sys.stderr)
     if taken:
         return 1
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    stopping = started(stop.wait())
-    async with running_pair(config, config_file) as pair:
+    signals = StopSignals()
+    signals.listen()
+    stopping = started(signals.stop())
+    async with running_pair(config, config_file, signals) as pair:
         ready = started(wait_until_ready(config, pair))
         await asyncio.wait([ready, stopping], return_when=asyncio.FIRST_COMPLETED)
         if stopping.done():
@@ -77,8 +78,14 @@ async def _up(config: Config, config_file: Path | None) -> int:
 
 
 @contextlib.asynccontextmanager
-async def running_pair(config: Config, config_file: Path | None) -> AsyncIterator[Pair]:
-    """Both processes; on leaving the block the service is stopped first, as Envoy passes on what it still finishes."""
+async def running_pair(
+    config: Config, config_file: Path | None, signals: StopSignals | None = None
+) -> AsyncIterator[Pair]:
+    """Both processes; on leaving the block the service is stopped first, as Envoy passes on what it still finishes.
+
+    Args:
+        signals: Those that came to us; the service gets the same. None: it is stopped as by Ctrl-C.
+    """
     envoy_configuration = _write(config)
     arguments = ["--config", str(config_file)] if config_file else []
     processes: list[asyncio.subprocess.Process] = []
@@ -94,6 +101,9 @@ async def running_pair(config: Config, config_file: Path | None) -> AsyncIterato
                 # A request's line shall be there soon after its answer; by default it takes ten seconds.
                 "--file-flush-interval-msec",
                 "500",
+                # By itself it starts a thread for each processor of the node, whatever our container may use.
+                "--concurrency",
+                str(usable_processors()),
                 "--log-level",
                 "error",
             )
@@ -101,6 +111,8 @@ async def running_pair(config: Config, config_file: Path | None) -> AsyncIterato
         service, envoy = (started(process.wait()) for process in processes)
         yield Pair(service, envoy)
     finally:
+        if processes:
+            await _drained(processes[0], signals or StopSignals(), config)
         for process in processes:
             await _end(process)
         envoy_configuration.unlink(missing_ok=True)
@@ -173,6 +185,24 @@ def _write(config: Config) -> Path:
 async def _start(*command: str) -> asyncio.subprocess.Process:
     # In a session of its own, so that a Ctrl-C reaches only us and the two are stopped in order.
     return await asyncio.create_subprocess_exec(*command, start_new_session=True)
+
+
+async def _drained(service: asyncio.subprocess.Process, signals: StopSignals, config: Config) -> None:
+    """Passes our signals on to the service and waits for as long as it may take to finish its requests."""
+    ending = started(service.wait())
+    _pass_on(service, signals.first or signal.SIGINT)
+    hurrying = started(signals.hurry())
+    longest_s = config.drain.lame_duck + config.drain_s + _STOPS_WITHIN_S
+    await asyncio.wait([ending, hurrying], timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+    if signals.hurried and not ending.done():
+        _pass_on(service, signal.SIGINT)
+        await asyncio.wait([ending], timeout=_STOPS_WITHIN_S)
+    await ended([hurrying, ending])
+
+
+def _pass_on(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -72,10 +72,14 @@ def _request(options: argparse.Namespace, source: bytes) -> image_variation_pb2.
             seed=options.seed,
             output_format=options.format,
             quality=options.quality,
+            background=options.background,
+            fit=options.fit,
+            fit_ground=options.fit_ground,
+            output_compression=options.compression,
         )
     except ValueError:
         # Everything else is judged by the service; these do not even fit into the message.
-        raise CommandError("Error: -n or --seed is too large, or an argument is not valid text.") from None
+        raise CommandError("Error: a number is too large, or an argument is not valid text.") from None
 
 
 class _Receiver:

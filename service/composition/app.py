@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import grpc
@@ -25,33 +23,42 @@ from service.api.reflection import enable_reflection
 from service.api.unread import add_servicer
 from service.api.variation_servicers import ImageVariationRestServicer, ImageVariationServicer
 from service.api.variations import Variations
-from service.composition import logs, memory
+from service.composition import crops, logs, memory
 from service.composition.cache import opened_cache
-from service.composition.directory import make_directory, model_warnings
+from service.composition.directory import make_breakers, make_directory, model_warnings
+from service.composition.drain import LIVENESS, Drain, DrainTimes
 from service.composition.governance import opened_governance
+from service.composition.observation import opened_metrics
+from service.composition.provenance import make_marker
+from service.composition.readiness import watching_results
 from service.composition.results import open_results, sweeping
 from service.composition.secrets import REREAD_EVERY_S, SecretFiles
 from service.composition.server import SERVICE_NAMES, SERVICES, bind, server_options
+from service.composition.signals import StopSignals
 from service.composition.transport import opened_transport
-from service.concurrency.pools import ImagingPool, WorkerPool
+from service.concurrency.machine import allow_files
+from service.concurrency.pools import ImagingPool, MemoryBudget, WorkerPool
 from service.concurrency.tasks import repeating
 from service.config import Config
 from service.gateway.admission import Admission
 from service.gateway.backends.local import LocalBackend
 from service.gateway.delivery.finishing import Finisher
+from service.gateway.events import ignore
 from service.gateway.gateway import Gateway
 from service.gateway.once import OnceRunner
 from service.gateway.target_runner import TargetRunner
 from service.governance.load import LoadLimiter, LoadLimits
 from service.imaging.inspect import ImageLimits
+from service.observation.circuits import CircuitCollector
+from service.observation.metrics import Metrics, known_targets
 from service.routing.route import RoutePolicy
 
 log = logging.getLogger("service")
 
+# Health names that mean readiness. The empty one, the server as a whole, is what Kubernetes asks for by default.
+_READINESS = (*SERVICE_NAMES, "")
 # Downloads of callers' images at a time.
 _FEWEST_DOWNLOADS, _MOST_DOWNLOADS = 4, 32
-# Long enough to finish most images, shorter than orchestrators wait before they kill.
-DRAIN_S = 25.0
 
 
 def serve(config: Config) -> None:
@@ -62,6 +69,7 @@ def serve(config: Config) -> None:
     """
     logs.configure(config.log.level)
     memory.give_back_large_blocks()
+    allow_files()
     if not engine.availability():
         engine.configure(config.engine_cache_path)
     import uvloop
@@ -70,31 +78,34 @@ def serve(config: Config) -> None:
 
 
 async def _serve(config: Config) -> None:
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with running(config) as port:
+    signals = StopSignals()
+    signals.listen()
+    async with running(config, signals) as port:
         memory.settle()
         log.info("ready", extra={"fields": {"grpc": f"{config.listen.grpc.host}:{port}", "process": os.getpid()}})
-        await stop.wait()
+        await signals.stop()
         log.info("draining")
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config) -> AsyncIterator[int]:
+async def running(config: Config, signals: StopSignals) -> AsyncIterator[int]:
     """The whole service on the current event loop; the value is the gRPC port it listens on.
 
-    Leaving the block refuses new requests and gives those under way ``DRAIN_S`` seconds.
+    Leaving the block drains it, as ``Drain`` tells.
+
+    Args:
+        signals: Say how patiently it is drained.
 
     Raises:
         SystemExit: The address is taken, or a directory cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
         limits = ImageLimits(max_pixels=config.limits.image_pixels)
-        imaging = ImagingPool(config.engine.worker_count)
+        memory_budget = MemoryBudget(config.limits.memory_bytes)
+        imaging = ImagingPool(config.engine.worker_count, memory_budget)
         stack.callback(imaging.close)
         store, links = open_results(config)
-        workers = WorkerPool(config.engine.worker_count)
+        workers = WorkerPool(config.engine.worker_count, memory_budget)
         stack.callback(workers.close)
         local = LocalBackend(workers, limits)
         governance = await stack.enter_async_context(opened_governance(config))
@@ -102,7 +113,9 @@ async def running(config: Config) -> AsyncIterator[int]:
         transport = await stack.enter_async_context(opened_transport(config))
 
         secret_files = SecretFiles()
-        directory = make_directory(config, local, transport.executor, secret_files)
+        breakers = make_breakers(config)
+        directory = make_directory(config, local, transport.executor, secret_files, breakers)
+        metrics = Metrics(directory.providers) if config.listen.metrics else None
         await stack.enter_async_context(
             repeating(secret_files.reread, name="reading secrets anew", every_s=REREAD_EVERY_S)
         )
@@ -120,10 +133,11 @@ async def running(config: Config) -> AsyncIterator[int]:
             own = await links.read_own(url)
             return await transport.fetch_for_caller(url) if own is None else own
 
+        detector = crops.detector()
         gateway = Gateway(
             directory,
-            TargetRunner(directory, imaging, limits, config.default_prompt),
-            Finisher(imaging, links, limits),
+            TargetRunner(directory, imaging, limits, config.default_prompt, detector),
+            Finisher(imaging, links, limits, detector, make_marker(config)),
             limits=limits,
             fetch=fetch,
             policy=RoutePolicy(
@@ -132,17 +146,19 @@ async def running(config: Config) -> AsyncIterator[int]:
             ),
             admission=Admission(directory, governance.governor),
             caching=caching,
+            observe=metrics.happened if metrics else ignore,
         )
-        calls = Calls(_call_settings(config), governance.gate)
+        calls = Calls(_call_settings(config), governance.gate, metrics.call_ended if metrics else None)
 
         server = grpc.aio.server(options=server_options(config))
         health = HealthServicer()
         once = OnceRunner(governance.idempotency)
+        load = LoadLimiter(_load_limits(config))
         variations = Variations(
             gateway,
             calls,
             imaging,
-            LoadLimiter(_load_limits(config)),
+            load,
             LoadLimiter(_download_limits(config)),
             config.limits.request_bytes,
             once,
@@ -161,18 +177,32 @@ async def running(config: Config) -> AsyncIterator[int]:
         enable_reflection(server, (*SERVICE_NAMES, "grpc.health.v1.Health"))
         port = bind(server, config)
         await stack.enter_async_context(sweeping(store))
+        if metrics is not None:
+            metrics.registry.register(CircuitCollector(known_targets(directory.providers), breakers.state))
+        gauges: dict[tuple[str, str], Callable[[], float]] = {
+            ("requests_in_flight", "Calls that have begun and not ended."): lambda: len(calls.under_way),
+            ("admitted_requests", "Requests for variations at work."): lambda: load.requests,
+            ("admitted_bytes", "Bytes that requests at work are counted with."): lambda: load.bytes,
+            ("waiting_requests", "Requests that wait for room."): lambda: load.waiting,
+            ("engine_queue_jobs", "Work that waits for a thread of the embedded engine."): lambda: workers.waiting,
+            ("imaging_queue_jobs", "Decoding and encoding that waits for a thread."): lambda: imaging.waiting,
+        }
+        await stack.enter_async_context(opened_metrics(config, metrics, gauges))
+        await stack.enter_async_context(watching_results(health, links))
         await server.start()
-        for name in SERVICE_NAMES:
+        for name in (*_READINESS, LIVENESS):
             await health.set(name, HealthCheckResponse.SERVING)
+        drain = Drain(server, health, _READINESS, calls.under_way, once, _drain_times(config))
         if config.engine.enabled and config.engine.warm_up:
             local.warm_up()
         try:
             yield port
         finally:
-            for name in SERVICE_NAMES:
-                await health.set(name, HealthCheckResponse.NOT_SERVING)
-            await server.stop(DRAIN_S)
-            await once.aclose(0.0)
+            await drain.run(signals)
+
+
+def _drain_times(config: Config) -> DrainTimes:
+    return DrainTimes(config.drain.lame_duck, config.drain_s)
 
 
 def _load_limits(config: Config) -> LoadLimits:

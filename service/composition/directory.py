@@ -36,14 +36,22 @@ RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5",
 SUNSET_NOTICE = timedelta(days=60)
 
 
-def make_directory(config: Config, local: LocalBackend, executor: Executor, secret_files: SecretFiles) -> Directory:
+def make_breakers(config: Config) -> Breakers:
+    """The circuits of all targets, closed."""
+    return Breakers(BreakerPolicy(failures=config.breaker.failures, open_s=config.breaker.cooldown))
+
+
+def make_directory(
+    config: Config, local: LocalBackend, executor: Executor, secret_files: SecretFiles, breakers: Breakers | None = None
+) -> Directory:
     """Every provider and alias that the configuration names; with direct keys, the rest of the catalog too.
 
     Args:
         secret_files: Follows the files that hold providers' keys.
+        breakers: The targets' circuits. None: new ones, as ``make_breakers`` makes them.
     """
     entries = config.entries
-    breakers = Breakers(BreakerPolicy(failures=config.breaker.failures, open_s=config.breaker.cooldown))
+    breakers = make_breakers(config) if breakers is None else breakers
     providers = []
     if config.engine.enabled:
         providers.append(Provider(EMBEDDED_PROVIDER, local, entries[EMBEDDED_PROVIDER].models))

@@ -5,8 +5,10 @@ Sources: cgroup-v2.rst and cgroup-v1/memory.rst of the Linux kernel's documentat
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import resource
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -19,53 +21,72 @@ def usable_processors(cgroups: Path = _CGROUPS) -> int:
     """Processors that this process may keep busy, at least 1: its CPU quota rounded up, or those it is bound to."""
     # A container or taskset may leave us fewer than the machine has; macOS cannot tell.
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quotas = [quota for directory in _own(cgroups) if (quota := _cpu_quota(directory)) is not None]
-    return max(1, min([bound, *map(math.ceil, quotas)]))
+    quotas = [
+        *(_quota_of(directory / "cpu.max") for directory in _own(cgroups, "")),
+        *(
+            _ratio(_text(directory / "cpu.cfs_quota_us"), _text(directory / "cpu.cfs_period_us"))
+            for directory in _own(cgroups, "cpu")
+        ),
+    ]
+    return max(1, min([bound, *(math.ceil(quota) for quota in quotas if quota is not None)]))
 
 
 def usable_memory_bytes(cgroups: Path = _CGROUPS) -> int:
     """Bytes of memory that this process may use: its container's limit, or the machine's memory."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [
-        limit
-        for directory in _own(cgroups)
-        for file in (directory / "memory.max", directory / "memory" / "memory.limit_in_bytes")
-        if (limit := _number(file)) is not None and 0 < limit < _NO_LIMIT
+        *(_number(directory / "memory.max") for directory in _own(cgroups, "")),
+        *(_number(directory / "memory.limit_in_bytes") for directory in _own(cgroups, "memory")),
     ]
-    return min([physical, *limits])
+    return min([physical, *(limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT)])
 
 
-def _own(cgroups: Path) -> list[Path]:
-    """The directories of this process's own group and of the groups around it; each of them limits it."""
-    # Version 2 is the line that begins with 0::. In a container of its own namespace its path is /.
-    lines = _text(_MEMBERSHIP).splitlines()
-    own = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
-    directory, found = cgroups, [cgroups]
+def allow_files() -> int:
+    """Lets this process open as many files as it may, and returns how many: a connection is one, too.
+
+    What it is allowed at first is often 1,024, for the sake of programs that use ``select``.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls it unlimited and then refuses that.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return hard
+    return soft
+
+
+def _own(cgroups: Path, controller: str) -> list[Path]:
+    """The directories of this process's own group and of the groups around it; each of them limits it.
+
+    Args:
+        controller: The one of version 1; empty: version 2, which has one tree for all.
+    """
+    # A line is number:controllers:path; version 2 is the one without controllers. In a container of its own namespace
+    # the path is /, and where the host's path shows in a container there is no such directory: its files are absent.
+    lines = [line.split(":", 2) for line in _text(_MEMBERSHIP).splitlines()]
+    own = next((line[2] for line in lines if len(line) == 3 and controller in line[1].split(",")), "")
+    directory = cgroups / controller
+    found = [directory]
     for name in own.split("/"):
-        if name in ("", "..", "."):
+        if name in (".", ".."):
             break
-        directory = directory / name
-        found.append(directory)
+        if name:
+            directory = directory / name
+            found.append(directory)
     return found
 
 
-def _cpu_quota(cgroups: Path) -> float | None:
+def _quota_of(file: Path) -> float | None:
     """The quota in processors; None: there is none."""
-    words = _text(cgroups / "cpu.max").split()
-    if len(words) == 2 and words[0] != "max":
-        return _ratio(words[0], words[1])
-    quota = _number(cgroups / "cpu" / "cpu.cfs_quota_us")
-    period = _number(cgroups / "cpu" / "cpu.cfs_period_us")
-    if quota is None or period is None or quota <= 0:
-        return None
-    return _ratio(str(quota), str(period))
+    words = _text(file).split()
+    return _ratio(words[0], words[1]) if len(words) == 2 else None
 
 
 def _ratio(quota: str, period: str) -> float | None:
     try:
-        return int(quota) / int(period)
+        ratio = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):
         return None
+    return ratio if ratio > 0 else None
 
 
 def _number(file: Path) -> int | None:

@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 import os
 import sys
 import threading
@@ -42,6 +43,44 @@ class OverloadedError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class MemoryBudget:
+    """Bounds what the running jobs of one or more pools hold together. A job that alone exceeds it runs by itself.
+
+    Args:
+        total: In bytes; infinite: there is no bound.
+    """
+
+    def __init__(self, total: float = math.inf) -> None:
+        self._total = total
+        self._held = 0
+        self._lock = threading.Lock()
+        self._waiting: set[threading.Condition] = set()
+
+    @property
+    def held(self) -> int:
+        """The bytes that running jobs hold."""
+        return self._held
+
+    def take(self, size: int, changed: threading.Condition) -> bool:
+        """Whether there was room for ``size`` bytes, which are taken then; else ``changed`` is notified when there may
+        be."""
+        with self._lock:
+            if size and self._held and self._held + size > self._total:
+                self._waiting.add(changed)
+                return False
+            self._held += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """To be called without holding any pool's condition."""
+        with self._lock:
+            self._held -= size
+            waiting, self._waiting = self._waiting, set()
+        for changed in waiting:
+            with changed:
+                changed.notify_all()
+
+
 @dataclass(order=True, slots=True)
 class _Job(Generic[Result]):
     """One piece of work that waits; the smallest is done first.
@@ -50,11 +89,13 @@ class _Job(Generic[Result]):
         due: What the pool orders by, in seconds.
         sequence: Keeps equals in the order in which they came.
         cost_s: The seconds that the work is expected to take.
+        decoded_bytes: The memory that its pictures take.
     """
 
     due: float
     sequence: int
     cost_s: float = field(compare=False)
+    decoded_bytes: int = field(compare=False)
     work: Callable[[], Result] = field(compare=False, repr=False)
     context: Context = field(compare=False, repr=False)
     loop: asyncio.AbstractEventLoop | None = field(compare=False, repr=False)
@@ -62,10 +103,11 @@ class _Job(Generic[Result]):
 
 
 class _OrderedPool:
-    """Threads that take the smallest of the waiting jobs."""
+    """Threads that take the smallest of the waiting jobs for which there is memory."""
 
-    def __init__(self, workers: int, name: str, *, lower_priority: bool) -> None:
+    def __init__(self, workers: int, name: str, memory: MemoryBudget | None, *, lower_priority: bool) -> None:
         self._name = name
+        self._memory = memory or MemoryBudget()
         self._workers = workers
         self._lower_priority = lower_priority
         self._waiting: list[_Job[Any]] = []
@@ -90,11 +132,11 @@ class _OrderedPool:
             _hand_over(job, lambda future: future.cancel())
 
     def _submit(
-        self, due: float, cost_s: float, work: Callable[[], Result], *, awaited: bool
+        self, due: float, cost_s: float, work: Callable[[], Result], *, awaited: bool, decoded_bytes: int = 0
     ) -> asyncio.Future[Result] | None:
         loop = asyncio.get_running_loop() if awaited else None
         future: asyncio.Future[Result] | None = loop.create_future() if loop is not None else None
-        job = _Job(due, next(self._sequence), cost_s, work, copy_context(), loop, future)
+        job = _Job(due, next(self._sequence), cost_s, decoded_bytes, work, copy_context(), loop, future)
         with self._changed:
             if self._closed:
                 raise RuntimeError(f"the pool {self._name} is closed")
@@ -115,19 +157,40 @@ class _OrderedPool:
             _yield_to_event_loop()
         while True:
             with self._changed:
-                while not self._waiting and not self._closed:
+                while (job := None if self._closed else self._next()) is None:
+                    if self._closed:
+                        return
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
-                if self._closed:
-                    return
-                job = heapq.heappop(self._waiting)
-            # Nobody waits for it any more.
-            if job.future is not None and job.future.done():
-                continue
-            self._do(job)
-            # Else the last picture would be held until the next job comes.
-            del job
+            size = job.decoded_bytes
+            try:
+                self._do(job)
+            finally:
+                # Else the last picture would be held until the next job comes.
+                del job
+                self._memory.give_back(size)
+
+    def _next(self) -> _Job[Any] | None:
+        """Takes the first job for which there is memory, and that memory; None: there is none.
+
+        A job without room is overtaken until it is due, and then no longer: small ones would keep it waiting for ever.
+        """
+        waiting = self._waiting
+        while waiting and _is_unwanted(waiting[0]):
+            heapq.heappop(waiting)
+        if not waiting:
+            return None
+        if self._memory.take(waiting[0].decoded_bytes, self._changed):
+            return heapq.heappop(waiting)
+        if waiting[0].due <= time.monotonic():
+            return None
+        for job in sorted(waiting)[1:]:
+            if not _is_unwanted(job) and self._memory.take(job.decoded_bytes, self._changed):
+                waiting.remove(job)
+                heapq.heapify(waiting)
+                return job
+        return None
 
     def _do(self, job: _Job[Any]) -> None:
         try:
@@ -146,22 +209,27 @@ class ImagingPool(_OrderedPool):
 
     What waits is ordered by the time at which it came plus the time that it takes: small work overtakes large, but only
     for as long as the large takes.
+
+    Args:
+        memory: What its running work may hold together, with that of other pools. None: there is no bound.
     """
 
-    def __init__(self, workers: int) -> None:
-        super().__init__(workers, "imaging", lower_priority=False)
+    def __init__(self, workers: int, memory: MemoryBudget | None = None) -> None:
+        super().__init__(workers, "imaging", memory, lower_priority=False)
 
     async def run(self, work: Callable[[], Result], *, at_once: bool = False, decoded_bytes: int = 0) -> Result:
         """Does ``work`` without holding up the event loop.
 
         Args:
             at_once: Whether it is so little that handing it over would take longer: then it is done on the spot.
-            decoded_bytes: The memory that its pictures take, as far as is known: larger work may be overtaken.
+            decoded_bytes: The memory that its pictures take, as far as is known. Larger work may be overtaken, and
+                waits until there is room for it; alone it always runs.
         """
         if at_once:
             return work()
         cost_s = decoded_bytes / _BYTES_A_SECOND
-        future = self._submit(time.monotonic() + cost_s, cost_s, work, awaited=True)
+        due = time.monotonic() + cost_s
+        future = self._submit(due, cost_s, work, awaited=True, decoded_bytes=decoded_bytes)
         assert future is not None, "it is awaited"
         return await future
 
@@ -171,19 +239,30 @@ class WorkerPool(_OrderedPool):
 
     The work that is due first is done first, whoever asked first. Under overload that finishes more in time than taking
     turns: of 256 at once, first come first served finished 13 and this order 42.
+
+    Args:
+        memory: As for ``ImagingPool``.
     """
 
-    def __init__(self, workers: int) -> None:
-        super().__init__(workers, "engine", lower_priority=True)
+    def __init__(self, workers: int, memory: MemoryBudget | None = None) -> None:
+        super().__init__(workers, "engine", memory, lower_priority=True)
 
-    async def run(self, work: Callable[[], Result], *, deadline: float = float("inf"), cost_s: float = 0.0) -> Result:
+    async def run(
+        self,
+        work: Callable[[], Result],
+        *,
+        deadline: float = math.inf,
+        cost_s: float = 0.0,
+        decoded_bytes: int = 0,
+    ) -> Result:
         """Runs ``work``; when the awaiting task is cancelled before it began, it never does.
 
         Args:
             deadline: The event loop's time at which the result is of no more use.
             cost_s: The seconds of one thread that it is expected to take.
+            decoded_bytes: As for ``ImagingPool.run``.
         """
-        future = self._submit(deadline, cost_s, work, awaited=True)
+        future = self._submit(deadline, cost_s, work, awaited=True, decoded_bytes=decoded_bytes)
         assert future is not None, "it is awaited"
         return await future
 
@@ -202,7 +281,12 @@ class WorkerPool(_OrderedPool):
 
     def in_background(self, work: Callable[[], None]) -> None:
         """Runs ``work`` without anyone waiting for it, after all that is waited for; its failure is logged."""
-        self._submit(float("inf"), 0.0, work, awaited=False)
+        self._submit(math.inf, 0.0, work, awaited=False)
+
+
+def _is_unwanted(job: _Job[Any]) -> bool:
+    """Whether nobody waits for it any more."""
+    return job.future is not None and job.future.done()
 
 
 def _hand_over(job: _Job[Any], how: Callable[[asyncio.Future[Any]], object]) -> None:

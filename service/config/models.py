@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 
 from service.catalog.catalog import ProviderEntry
 from service.catalog.catalog import load as load_catalog
@@ -75,6 +75,11 @@ def _only_loopback(address: Address) -> Address:
     return address
 
 
+def _none_when_off(value: Any) -> Any:
+    # YAML reads a bare off as false.
+    return None if value is False or value == "off" else value
+
+
 def _store(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if not separator:
@@ -101,6 +106,7 @@ class ListenSettings(Settings):
 
     Attributes:
         grpc_socket: Path of a Unix socket that takes gRPC, too; empty: none.
+        metrics: Where Prometheus reads metrics; None: there are none.
         public_url: The base of result links; empty: taken from the request.
     """
 
@@ -108,6 +114,7 @@ class ListenSettings(Settings):
     grpc_socket: str = ""
     http: Listening = Address("127.0.0.1", 8080)
     admin: Annotated[Listening, AfterValidator(_only_loopback)] = Address("127.0.0.1", 0)
+    metrics: Annotated[Listening | None, BeforeValidator(_none_when_off)] = Address("127.0.0.1", 9464)
     public_url: OptionalUrl = ""
 
 
@@ -180,6 +187,14 @@ class OutboundSettings(Settings):
     ca_file: CertificateFile = ""
 
 
+class DrainSettings(Settings):
+    """The end of the service: ``lame_duck`` seconds in which it still takes requests, then ``seconds`` for those under
+    way. Without ``seconds``: as long as a request may take."""
+
+    lame_duck: Annotated[Seconds, Field(le=600)] = 3.0
+    seconds: Annotated[Seconds, Field(le=86400)] | None = None
+
+
 class BreakerSettings(Settings):
     """After ``failures`` in a row a target is passed over for ``cooldown`` seconds; then one request may try it."""
 
@@ -210,6 +225,33 @@ class ResultSettings(Settings):
     expires_after: Annotated[Seconds, Field(le=7 * 86400)] = 3600.0
     max_bytes: Bytes = 2 * 1024**3
     signing_secret: Annotated[Secret, AfterValidator(_long_enough)] | None = None
+
+
+class ProvenanceSettings(Settings):
+    """What files say of how their pictures came to be: ``on`` or ``off``, or more.
+
+    Attributes:
+        certificate: Path of the operator's certificate and those that vouch for it, in PEM, its own first, without the
+            root. Empty: nothing is signed.
+        private_key: Path of its key, in PEM.
+        algorithm: Of that key.
+    """
+
+    marking: Literal["on", "off"] = "on"
+    certificate: CertificateFile = ""
+    private_key: str = ""
+    algorithm: Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = "es256"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, values: Any) -> Any:
+        return {"marking": values} if isinstance(values, str) else values
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> ProvenanceSettings:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ValueError("certificate and private_key belong together: give both, or neither")
+        return self
 
 
 class CacheSettings(Settings):
@@ -301,8 +343,10 @@ class Config(Settings):
     timeouts: TimeoutSettings = TimeoutSettings()
     outbound: OutboundSettings = OutboundSettings()
     breaker: BreakerSettings = BreakerSettings()
+    drain: DrainSettings = DrainSettings()
     engine: EngineSettings = EngineSettings()
     results: ResultSettings = ResultSettings()
+    provenance: ProvenanceSettings = ProvenanceSettings()
     cache: CacheSettings = CacheSettings()
     state_directory: Annotated[str, Field(min_length=1)] = ".gateway"
     keys: tuple[VirtualKeySettings, ...] = ()
@@ -371,6 +415,11 @@ class Config(Settings):
             required=required,
             allow_direct_keys=self.allow_direct_keys,
         )
+
+    @property
+    def drain_s(self) -> float:
+        """The seconds that requests under way are given when the service ends."""
+        return self.limits.request_timeout if self.drain.seconds is None else self.drain.seconds
 
     @property
     def engine_cache_path(self) -> Path:

@@ -36,6 +36,17 @@ class ResponseFormat(StrEnum):
     B64_JSON = "b64_json"
 
 
+class Fit(StrEnum):
+    """How a picture of another shape is brought to a size: by cutting off what juts out, or with room around it."""
+
+    COVER = "cover"
+    CONTAIN = "contain"
+
+
+Colour = tuple[int, int, int]
+"""Red, green and blue in sRGB, each from 0 to 255."""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """Width and height in pixels, written ``1024x768``."""
@@ -80,6 +91,33 @@ class EncodedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """What an image's file says of how its picture came to be. Statements are ``c2pa`` and ``iptc``.
+
+    Attributes:
+        found: The statements in the file as it was made.
+        kept: Those of them that the file as delivered still makes.
+        written: Those that the gateway added.
+        digital_source_type: As the XMP of the file as delivered states it; empty where it states none.
+    """
+
+    found: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    digital_source_type: str = ""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Provenance:
+        """Out of its fields as JSON has them."""
+        found, kept, written = (tuple(fields[name]) for name in ("found", "kept", "written"))
+        return cls(found, kept, written, str(fields["digital_source_type"]))
+
+
+NOTHING_SAID: Final = Provenance()
+"""Of a file that says nothing, and said nothing when it was made."""
+
+
+@dataclass(frozen=True, slots=True)
 class VariationRequest:
     """What the caller asked for, validated, before any target has been chosen.
 
@@ -91,6 +129,11 @@ class VariationRequest:
         image_url: An https or data URL to fetch the image from, or empty.
         n: How many variations, 1 to 10.
         size: The exact size of every result, or None for ``auto``.
+        fit: How a result of another shape is brought to ``size``.
+        fit_ground: The colour around a contained result. None: a blurred copy of the result itself, or nothing where a
+            transparent background was asked for.
+        output_compression: The quality of a JPEG or WebP result from 0 to 100; None: the gateway's own choice. Always
+            None for PNG, which loses nothing.
         strength: From 0 (subtle) to 1 (bold); None leaves it to the provider.
         seed: From 0 to 2**32-1; None leaves it to chance.
         fallbacks: Targets to try, in order, when the model fails.
@@ -106,6 +149,9 @@ class VariationRequest:
     size: Size | None = None
     response_format: ResponseFormat = ResponseFormat.URL
     output_format: ImageFormat = ImageFormat.PNG
+    fit: Fit = Fit.COVER
+    fit_ground: Colour | None = None
+    output_compression: int | None = None
     prompt: str = ""
     strength: float | None = None
     seed: int | None = None

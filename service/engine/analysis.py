@@ -1,11 +1,11 @@
-"""What is found out about a picture once, for all of its variations."""
+"""The analysis of a picture, made once for all of its variations."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -21,11 +21,8 @@ from service.engine.saliency import find_subject, saliency
 from service.engine.subject import find_matte, forbidden, protected
 from service.engine.text_detector import is_text
 
-if TYPE_CHECKING:
-    from service.engine.scene import Scene
-
 _MOST_PIXELS = 2048 * 2048
-"""What is kept of a larger source: as much as the largest output shows."""
+"""The most pixels kept of a source: the largest output shows no more."""
 
 _VIEW_SIDE = 736
 """The detectors see nothing better in a larger picture."""
@@ -39,21 +36,28 @@ _PIXEL_ART_COLOURS = 40
 _GREY_CHROMA = 2.5
 
 
-class SceneCache:
-    """Holds the last scene composed from a source: the images of one request share it."""
+Composed = TypeVar("Composed")
+
+
+class LastComposed:
+    """Holds what was last composed from a source: the images of one request share it.
+
+    Of any type, since the module that composes scenes builds on this one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._size: Size | None = None
-        self._scene: Scene | None = None
+        self._composed: Any = None
 
-    def get(self, size: Size, compose: Callable[[], Scene]) -> Scene:
+    def get(self, size: Size, compose: Callable[[], Composed]) -> Composed:
         """The scene for ``size``; composed by one thread, waited for by the others."""
         with self._lock:
-            if self._scene is None or self._size != size:
-                self._scene = compose()
+            if self._size != size:
+                self._composed = compose()
                 self._size = size
-            return self._scene
+            composed: Composed = self._composed
+            return composed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +95,7 @@ class Source:
     is_grey: bool
     is_pixel_art: bool
     sees_faces: bool
-    scenes: SceneCache = field(repr=False, default_factory=SceneCache)
+    scenes: LastComposed = field(repr=False, default_factory=LastComposed)
 
     @property
     def size(self) -> Size:

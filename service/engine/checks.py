@@ -36,7 +36,7 @@ _ALIKE = 0.72
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with a variation: shares in 0..1 and counts."""
+    """The faults of a variation: shares in 0..1 and counts."""
 
     lost_faces: float
     second_faces: int
@@ -81,7 +81,7 @@ def _covered(box: Box, others: tuple[Box, ...], shape: tuple[int, ...]) -> float
 
 
 def twin_score(scene: Scene, image: FloatArray, unknown: ByteArray, matrix: Matrix) -> float:
-    """How well the best of the patches that must not appear twice matches what was made up: below .8 nothing alike."""
+    """The best match of the filled area with the patches that must not appear twice: below .8, nothing is alike."""
     if not unknown.any():
         return 0.0
     scale = _TWIN_SIDE / scene.longest
@@ -141,7 +141,7 @@ def _is_unique(source: FloatArray, patch: FloatArray, row: int, column: int) -> 
 
 
 def seam_score(image: FloatArray, unknown: ByteArray) -> float:
-    """How visible what was made up is: its lack of detail, and steps in colour along its border; below .5 hardly."""
+    """Visibility of the filled area: its lack of detail, and colour steps along its border; below .5, hardly any."""
     if not unknown.any():
         return 0.0
     grey = luma(image)

@@ -1,4 +1,4 @@
-"""Where numba keeps compiled code, remembered until there is any: numba takes 50 MB merely to be told."""
+"""The directory for numba's compiled code, passed on only once something is compiled: importing numba takes 50 MB."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _directory: Path | None = None
 
 
 def keep_in(directory: Path) -> None:
-    """What is compiled from now on is kept in ``directory``."""
+    """Sets the directory in which code compiled from now on is kept."""
     global _directory
     _directory = directory
 

@@ -1,4 +1,4 @@
-"""Where the source lies in an output of another shape."""
+"""The placement of the source in an output of another shape."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _place_photograph(source: Source, size: Size, cover: float, contain: float) 
         return _placed(source, size, cover, *best)
     along_width = size.width / source.size.width < cover  # the crop would take from the left and the right
     weight = source.protect.astype(np.float64)
-    # What the extension would uncover lies on the other two sides: a subject that reaches them cannot be extended.
+    # The extension would add area on the other two sides: a subject that reaches them cannot be extended.
     ends = (weight[:2].mean(), weight[-2:].mean()) if along_width else (weight[:, :2].mean(), weight[:, -2:].mean())
     # Text that does not fit is no text any more: for it, any amount is made up.
     least = contain if source.texts else max(contain, cover * (1 - _MOST_UNCOVERED))
@@ -91,7 +91,7 @@ def _best_window(source: Source, size: Size, scale: float) -> tuple[float, tuple
 
 
 def _weight(source: Source) -> FloatArray:
-    """What matters, on the view's grid: what is protected, or else what draws the eye."""
+    """Importance on the view's grid: the protected areas, or else the salience."""
     if source.protect.any():
         weight = source.protect.astype(np.float32)
         height, width = weight.shape
@@ -105,7 +105,7 @@ def _weight(source: Source) -> FloatArray:
 
 
 def _held_sides(source: Source) -> tuple[float, float]:
-    """Where in the free space a picture belongs, 0..1 along x and y: at the side that cuts its figure, or centred."""
+    """The picture's place in the free space, 0..1 along x and y: at the side that cuts its figure, or centred."""
     if source.alpha is not None:
         ink = source.alpha > 128
     elif source.kind in FIGURES:

@@ -1,6 +1,6 @@
-"""What there is in a picture that must be neither cut, nor doubled, nor mirrored: people, faces, text.
+"""Detection of content that must be neither cut, nor doubled, nor mirrored: people, faces, text.
 
-By the small networks where they are installed, else by classical means that find less.
+Uses the small networks if they are installed, else classical methods that find less.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_READ = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """What was found in one picture, in its pixels.
+    """The detections in one picture, in its pixels.
 
     Attributes:
         people: H x W, 0..1: how likely each pixel shows a person (or an animal); all 0 without the network.

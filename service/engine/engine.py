@@ -27,7 +27,7 @@ MODELS = ("vary", "recompose", "relight", "restyle")
 """vary: an idea for each image. recompose: framing only. relight: light only. restyle: painted or drawn."""
 
 IDEAS = ("closer", "wider", "light", "paint", "aside", "mood", "film", "studio")
-"""What a variation can be about: ``idea`` of ``vary``. Without one, the images of a request take turns."""
+"""The ideas for a variation: ``idea`` of ``vary``. Without one, the images of a request take turns."""
 
 STYLES = ("oil", "watercolour", "film", "vintage", "pencil", "poster", "duotone")
 """``style`` of ``restyle``. Without one, the images of a request take turns."""
@@ -78,9 +78,9 @@ def limitations() -> tuple[str, ...]:
 
 
 def configure(cache_directory: Path, networks_directory: Path | None = None) -> None:
-    """Where compiled code is kept from one start to the next, and where the weight files lie.
+    """Sets the directories for compiled code, which outlives the process, and for weight files.
 
-    To be called before anything else is. Weight files are part of the Python installation unless told otherwise.
+    Call it before anything else. Weight files are part of the Python installation unless told otherwise.
     Without a cache directory, or when it cannot be written to, numba looks for a place of its own; where it finds none,
     every process compiles anew (about three seconds).
     """

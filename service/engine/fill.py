@@ -25,7 +25,7 @@ _UNIFORM = 1e3  # a window this wide weighs all pixels of a patch alike
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hole:
-    """What is to be filled, and from what. The arrays are only read.
+    """The area to fill, and the picture to fill it from. The arrays are only read.
 
     Attributes:
         target: H x W x 3, RGB in 0..1; a first guess where unknown.
@@ -44,7 +44,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class _Effort:
-    """How hard one level works: iterations, search sweeps in each, and the window (Gaussian sigma) of the last vote."""
+    """The effort at one level: iterations, search sweeps in each, and the window (Gaussian sigma) of the last vote."""
 
     iterations: int
     sweeps: int
@@ -211,7 +211,7 @@ def _patch_means(image: FloatArray) -> FloatArray:
 
 
 def _confidence(unknown: ByteArray, fine: bool) -> FloatArray:
-    """How far a pixel can be trusted: less with its distance to what is known."""
+    """The confidence in each pixel: it falls with the distance to known pixels."""
     if unknown.all():
         distance = np.full(unknown.shape, 3, np.float32)
     else:

@@ -1,6 +1,6 @@
-"""What a crop must keep: faces, people and whatever else draws the eye, in the pictures of any provider.
+"""The parts that a crop must keep: faces, people and salient areas, in the pictures of any provider.
 
-Cheap: tens of milliseconds, whatever the picture's size. Without the small networks it goes by contrast alone.
+Cheap: tens of milliseconds at any picture size. Without the small networks it uses contrast alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEAST_PEOPLE, _MOST_PEOPLE = 0.02, 0.8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Focus:
-    """What matters in a picture. Boxes are in shares of its sides.
+    """The important parts of a picture. Boxes are in shares of its sides.
 
     Attributes:
         faces: Likeliest first; empty without the network.
@@ -51,7 +51,7 @@ def focus_boxes(pixels: npt.NDArray[np.uint8]) -> tuple[Box, ...]:
 
 
 def find_focus(pixels: npt.NDArray[np.uint8]) -> Focus:
-    """What matters in a picture (H x W x 3 bytes, RGB). The same picture always gives the same."""
+    """Finds the important parts of a picture (H x W x 3 bytes, RGB). The same picture always gives the same result."""
     view = shrink_to(np.ascontiguousarray(pixels), _VIEW_SIDE)
     if min(view.shape[:2]) < 16:
         view = resize(view, max(16, view.shape[0]), max(16, view.shape[1]))

@@ -20,7 +20,7 @@ _GRID = 64
 _LEAST_KEPT = 0.988
 _MOST_CUT = 0.30
 _MOST_CUT_OF_PEOPLE = 0.42
-"""How much of the subject may leave through sides that cut it already: heads and shoulders stay a portrait."""
+"""The share of the subject that may leave through sides that cut it already: a portrait stays a portrait."""
 
 _TEXT_MARGIN = 0.5
 _FACE_MARGIN = 0.05
@@ -33,7 +33,7 @@ Reals = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a framing.
+    """The requirements for a framing.
 
     Attributes:
         least_zoom, most_zoom: The range.
@@ -181,7 +181,7 @@ def _score(scene: Scene, wish: Wish, weights: _Weights, frame: Frame) -> float |
     off_thirds = min(abs(centre_x), abs(abs(centre_x) - 1 / 6))
     score = -7 * max(0.0, 0.93 - float(weights.salience[counted].sum())) - 0.8 * off_thirds - 0.5 * abs(centre_y)
     if not weights.has_subject and frame.zoom > 1:
-        # What draws the eye, unknown as it is, should not be cut: not at the frame's very edge, that is.
+        # Without a known subject, keep salient areas away from the very edge of the frame.
         near = _BORDER * min(width, height)
         rim = inside & ((x < near) | (x > width - near) | (y < near) | (y > height - near))
         score -= 6.0 * float(weights.salience[rim].sum())
@@ -197,7 +197,7 @@ def _score(scene: Scene, wish: Wish, weights: _Weights, frame: Frame) -> float |
 
 
 def _crowding(scene: Scene, matrix: Matrix) -> float:
-    """How much closer than a twelfth of the frame the heads come to its left and right side, as a share of it."""
+    """The heads' intrusion into the outer twelfths of the frame, left and right, as a share of its width."""
     room = scene.width / 12
     heads = moved([face.grown(0.2, 0, 0.2, 0) for face in scene.faces], matrix)
     return sum(max(0.0, room - head.left) + max(0.0, head.right - scene.width + room) for head in heads) / scene.width
@@ -215,7 +215,7 @@ def _covers(matrix: Matrix, width: int, height: int) -> bool:
 
 
 def _difficulty(scene: Scene, matrix: Matrix) -> float:
-    """How much is uncovered on each side, times how hard that side is to extend."""
+    """The difficulty of the extension: each side's uncovered area, times how hard that side is to extend."""
     width, height = scene.width, scene.height
     uncovered = (
         max(0.0, float(matrix[0, 2])) / width,

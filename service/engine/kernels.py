@@ -8,7 +8,7 @@ from service.engine.arrays import ByteArray, FloatArray, IndexArray
 
 
 class Kernels(Protocol):
-    """What both implementations offer. Shapes: image h x w x 3; everything per patch (h-PATCH+1) x (w-PATCH+1)."""
+    """The interface of both backends. Shapes: image h x w x 3; everything per patch (h-PATCH+1) x (w-PATCH+1)."""
 
     STRIDE_WHEN_FINE: int
     """Only every so many-th patch is searched in x and y at levels finer than 600 px."""

@@ -96,7 +96,7 @@ def light(
         lit = 1 - (1 - lit) * (1 - 0.45 * amount * bloom)
     if name == "morning" and float(lit.mean()) > 0.12:
         mist = 0.09 * amount * np.clip(-y, 0, 1) * (1 if matte is None else 1 - 0.8 * matte)
-        # Where nothing is white or black yet: mist must not grey a white sky or a black ground.
+        # Less on very light and dark tones: mist must not grey a white sky or a black ground.
         mist = mist * np.clip(8 * grey * (1 - grey), 0, 1)
         lit = lit + (_MIST - lit) * mist[..., None]
     lit_grey = luma(lit.astype(np.float32))[..., None]
@@ -105,7 +105,7 @@ def light(
 
 
 def _direction(chosen: Light, grey: FloatArray, side: int, matte: FloatArray | None, amount: float) -> FloatArray:
-    """How much light falls on each pixel: the picture's own relief, and a ramp across it."""
+    """The light on each pixel: from the picture's own relief, and a ramp across it."""
     height, width = grey.shape
     longest = max(height, width)
     relief = gaussian_blur(grey, longest / 60) * 0.8

@@ -10,10 +10,10 @@ PATCH = 7
 """Side of a patch in pixels. Patches are addressed by their top left pixel."""
 
 MEAN_SHIFT_LIMIT = 0.05
-"""How far a patch's mean colour may be shifted to fit its new surroundings, per channel in 0..1."""
+"""The limit to which a patch's mean colour may be shifted to fit its new surroundings, per channel in 0..1."""
 
 MEAN_SHIFT_COST = 0.6
-"""What shifting a patch costs, relative to a mismatch of the same size."""
+"""The cost of shifting a patch, relative to a mismatch of the same size."""
 
 MINIMUM_COST = 0.02
 """Added to costs before dividing by them, so that a perfect match does not outvote all others."""

@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a stream decides. The values are part of what a seed means: never renumber them."""
+    """The decision that a random stream is for. Never renumber the values: a seed would give other images."""
 
     ARCHETYPES = 1
     FRAMING = 2

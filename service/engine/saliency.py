@@ -1,4 +1,4 @@
-"""What in a picture draws the eye, and a mask of its main subject where there clearly is one."""
+"""The salience of each part of a picture, and a mask of its main subject if there clearly is one."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _MOST_FORBIDDEN = 0.85
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matte:
-    """How much of each pixel is subject.
+    """The matte of the subject: its share of each pixel.
 
     Attributes:
         kind: PHOTO, PEOPLE or SUBJECT.

@@ -56,6 +56,16 @@ class Admission:
         ]
         return tuple(target for target in targets if target not in unpriced), tuple(dict.fromkeys(warnings))
 
+    async def count_refused(self, caller: Caller, emit: Emit) -> None:
+        """Counts a request that is refused for what is wrong with it against its caller's rate limits: reading it is
+        work, too.
+
+        Raises:
+            GatewayError: As ``Governor.count``: the caller is over a limit, and is told that instead.
+        """
+        if self._governor is not None and caller.rates:
+            await self._governor.count(caller, images=0, told=lambda standing: emit(LimitStanding(standing)))
+
     def _is_unpriced(self, target: Target) -> bool:
         try:
             profile = self._directory.profile(target)
@@ -122,7 +132,7 @@ class Admission:
         return record.cost_usd or 0.0 if free else None
 
     def _estimate(self, request: VariationRequest, targets: tuple[Target, ...]) -> float:
-        """What the dearest of the targets would cost: one of them makes the images."""
+        """The cost at the dearest of the targets: one of them makes the images."""
         estimates = []
         for target in targets:
             try:

@@ -1,4 +1,4 @@
-"""What names mean: from a request's model and fallbacks to the targets they stand for."""
+"""The meaning of names: from a request's model and fallbacks to the targets they stand for."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Directory:
         return provider is not None and provider.backend.unavailable() is None
 
     def profile(self, target: Target) -> Profile:
-        """What is known of a target that ``route`` returned.
+        """The profile of a target that ``route`` returned.
 
         Raises:
             GatewayError: MODEL_GONE: an alias may lead to a model that its provider does not have.
@@ -171,8 +171,8 @@ class Directory:
     def _allowed(
         self, name: str, param: str, key: VirtualKey | None, request: VariationRequest | None
     ) -> tuple[Target, ...]:
-        """What a name stands for, as far as the key may use it."""
-        targets = self._targets(name, param, request)
+        """The targets that a name stands for and the key may use."""
+        targets = self._targets(name, param, request, key)
         if key is None:
             return targets
         if name not in self.aliases and "/" not in name:
@@ -186,7 +186,9 @@ class Directory:
             return weighted_order(weighted, self._draw)
         return allowed if name in self.aliases else allowed[:1]
 
-    def _targets(self, name: str, param: str, request: VariationRequest | None) -> tuple[Target, ...]:
+    def _targets(
+        self, name: str, param: str, request: VariationRequest | None, key: VirtualKey | None
+    ) -> tuple[Target, ...]:
         alias = self.aliases.get(name)
         if alias is not None:
             return self._ordered(alias, request or VariationRequest())
@@ -196,9 +198,9 @@ class Directory:
             provider_name, model = self._provider_of(name), name
         provider = self.providers.get(provider_name)
         if not model or provider is None:
-            raise self.unknown(name, param)
+            raise self.unknown(name, param, key)
         if model not in provider.profiles and provider.default_profile is None:
-            raise self.unknown(name, param)
+            raise self.unknown(name, param, key)
         return (Target(provider_name, model),)
 
     def _ordered(self, alias: Alias, request: VariationRequest) -> tuple[Target, ...]:
@@ -226,14 +228,28 @@ class Directory:
     def _provider_of(self, model: str) -> str:
         return next((provider.name for provider in self.providers.values() if model in provider.profiles), "")
 
-    def unknown(self, name: str, param: str) -> GatewayError:
-        """The error for a name that means nothing here, listing what exists."""
+    def unknown(self, name: str, param: str, key: VirtualKey | None = None) -> GatewayError:
+        """The error for a name that means nothing here, listing what exists.
+
+        Args:
+            key: Only what it may use is listed. None: everything.
+        """
+
+        def may_use(target: Target) -> bool:
+            return key is None or key.may_use(target)
+
         missing = self._unconfigured.get(name.partition("/")[0])
         if missing is not None:
             return GatewayError(ErrorKind.NOT_FOUND, missing, code="model_not_found", param=param)
-        known = [*self.aliases, *(f"{p.name}/{model}" for p in self.providers.values() for model in p.profiles)]
-        listed = ", ".join(known[:_MOST_NAMES_LISTED]) + (", …" if len(known) > _MOST_NAMES_LISTED else "")
-        open_providers = [p.name for p in self.providers.values() if p.default_profile is not None]
+        aliases = [name for name, alias in self.aliases.items() if any(may_use(each.target) for each in alias.targets)]
+        models = [Target(provider.name, model) for provider in self.providers.values() for model in provider.profiles]
+        known = [*aliases, *(str(target) for target in models if may_use(target))]
+        listed = ", ".join(known[:_MOST_NAMES_LISTED]) + (", …" if len(known) > _MOST_NAMES_LISTED else "") or "none"
+        open_providers = [
+            provider.name
+            for provider in self.providers.values()
+            if provider.default_profile is not None and may_use(Target(provider.name, ""))
+        ]
         also = f" Any model of {', '.join(open_providers)} may be named, too." if open_providers else ""
         return GatewayError(
             ErrorKind.NOT_FOUND,

@@ -13,6 +13,7 @@ from service.core.calls import AttemptEnded
 from service.core.errors import GatewayError
 from service.core.values import Attempt, Target
 from service.gateway.outcome import FinishedImage, Outcome
+from service.governance.callers import CallerKind
 from service.governance.rates import Standing
 
 
@@ -78,12 +79,54 @@ class RequestEnded:
     error: GatewayError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call of the API is over, whatever it was for. Its request's events have come before.
+
+    Attributes:
+        method: The name of the gRPC method.
+        code: The name of the gRPC status.
+        caller: What kind of credential came with it.
+        seconds: From its arrival to its answer.
+        provider_seconds: The part of them in which a provider was at work, for variations.
+        bytes_in: Bytes of a request for variations; 0 for other calls.
+        bytes_out: Bytes of the answer to it.
+        error: What it was answered with; None: with success, or not at all.
+    """
+
+    method: str
+    code: str
+    caller: CallerKind
+    seconds: float
+    provider_seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    error: GatewayError | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the caller got what was asked for."""
+        return self.code == "OK"
+
+
 VisibleEvent = AttemptStarted | AttemptFailed | ImageCompleted
 """An event that streams pass on to the caller."""
 
 Event = VisibleEvent | AttemptEnded | CacheConsulted | LimitStanding | RequestEnded
 Emit = Callable[[Event], None]
 """Takes an event as it happens. Must not block or raise."""
+
+
+def both(first: Emit, second: Emit) -> Emit:
+    """Emits to one listener, then to the other."""
+    if first is ignore or second is ignore:
+        return second if first is ignore else first
+
+    def emit(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return emit
 
 
 def ignore(_: Event) -> None:

@@ -17,9 +17,9 @@ from service.gateway.cache_step.step import Caching
 from service.gateway.cache_step.terms import NO_DIRECTIVES, CacheDirectives
 from service.gateway.delivery.finishing import Finisher
 from service.gateway.directory import Directory
-from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, ignore
+from service.gateway.events import AttemptStarted, CacheConsulted, Emit, RequestEnded, both, ignore
 from service.gateway.outcome import Outcome
-from service.gateway.record import Record
+from service.gateway.record import FIRST_FRAME, Record
 from service.gateway.source import Source
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller
@@ -66,6 +66,7 @@ class Gateway:
         policy: What the operator decides about going from one target to the next.
         admission: Checks what a caller may do. None: every caller may do everything.
         caching: Finds earlier results. None: every request is worked on.
+        observe: Takes the events of all requests.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Gateway:
         policy: RoutePolicy,
         admission: Admission | None = None,
         caching: Caching | None = None,
+        observe: Emit = ignore,
     ) -> None:
         self._directory = directory
         self._runner = runner
@@ -88,6 +90,7 @@ class Gateway:
         self._policy = policy
         self._admission = admission or Admission(directory)
         self._caching = caching
+        self._observe = observe
 
     async def create(self, request: VariationRequest, context: RequestContext, emit: Emit = ignore) -> Outcome:
         """Makes the variations that ``request`` asks for, and ends by the deadline whatever a backend does.
@@ -100,6 +103,7 @@ class Gateway:
                 ran out. What there is when only some of the images could be made is returned with a warning.
         """
         started = time.monotonic()
+        emit = both(self._observe, emit)
         outcome: Outcome | None = None
         failure: GatewayError | None = None
         try:
@@ -111,10 +115,17 @@ class Gateway:
         finally:
             emit(RequestEnded(time.monotonic() - started, outcome, failure))
 
+    async def count_refused(self, caller: Caller, emit: Emit) -> None:
+        """As ``Admission.count_refused``."""
+        await self._admission.count_refused(caller, emit)
+
     async def _create(self, request: VariationRequest, context: RequestContext, emit: Emit, started: float) -> Outcome:
-        targets, unaffordable = self._admission.affordable(
-            self._admission.route(request, context.caller), context.caller
-        )
+        try:
+            route = self._admission.route(request, context.caller)
+        except GatewayError:
+            await self.count_refused(context.caller, emit)
+            raise
+        targets, unaffordable = self._admission.affordable(route, context.caller)
         encoded: dict[int, CachedImage] | None = {} if self._caching else None
         finish = self._finisher.bound_to(request, context.base_url, context.caller.identity, encoded)
         record = Record(request, finish, emit, encoded)
@@ -156,6 +167,8 @@ class Gateway:
         request = record.request
         data = request.image or await context.downloading(lambda: self._fetch(request.image_url))
         source = Source(data, inspect(data, limits=self._limits))
+        if source.facts.animated:
+            record.warn(FIRST_FRAME)
         if self._caching is None:
             await reserve()
             return await self._walk(targets, source, record, context, emit)
@@ -260,6 +273,9 @@ class Gateway:
             background=record.background,
             warnings=tuple(record.warnings),
             cache=record.cache,
+            seeds=record.seeds,
+            finish_reasons=record.finish_reasons,
+            aspect_ratio=record.aspect_ratio,
             raw_request=record.raw_request,
             raw_response=record.raw_response,
         )

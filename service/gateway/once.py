@@ -58,10 +58,14 @@ class OnceRunner:
             replaying()
             return _told_again(recorded, emit)
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        # Where the caller has gone, nobody asks for the failure: it has been kept, and told on the log line.
+        # If the caller has gone, nobody retrieves the failure: mark it as seen, since it is stored and logged already.
         done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self._working.start(self._work(found, work, emit, done))
         return await asyncio.shield(done)
+
+    async def settled(self) -> None:
+        """Waits until no work is under way."""
+        await self._working.settled()
 
     async def aclose(self, within_s: float) -> None:
         """Waits for work under way, for ``within_s`` seconds at most."""

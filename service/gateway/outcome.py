@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.values import Attempt, ImageFormat, Size, Target, Usage
+from service.core.values import NOTHING_SAID, Attempt, ImageFormat, Provenance, Size, Target, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,12 @@ class FinishedImage:
     data: bytes = field(default=b"", repr=False)
     url: str = ""
     revised_prompt: str = ""
+    provenance: Provenance = NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True)
 class CacheReport:
-    """How the cache was used for a request.
+    """The use of the cache for a request.
 
     Attributes:
         threshold: The least similarity that counted as a semantic hit.
@@ -55,6 +56,7 @@ class Outcome:
         latency_ms: From the request's arrival to now.
         cost_usd: None where unknown.
         cache: How the cache was used; None: it had no part in it.
+        seeds, finish_reasons, aspect_ratio: As in ``CallResult``, of all calls together.
     """
 
     id: str
@@ -72,5 +74,8 @@ class Outcome:
     background: str = ""
     warnings: tuple[str, ...] = ()
     cache: CacheReport | None = None
+    seeds: tuple[int, ...] = ()
+    finish_reasons: tuple[str, ...] = ()
+    aspect_ratio: str = ""
     raw_request: Any = field(default=None, repr=False)
     raw_response: Any = field(default=None, repr=False)

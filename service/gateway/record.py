@@ -15,6 +15,7 @@ from service.gateway.backends.base import CallReport
 from service.gateway.events import AttemptFailed, Emit, ImageCompleted
 from service.gateway.outcome import CacheReport, FinishedImage
 
+FIRST_FRAME: Final = "The image has several frames or pages: the first one was varied."
 NOT_STORED: Final = "The result could not be stored to be linked to, so it is in the answer itself."
 
 Finish = Callable[[int, ProducedImage], Awaitable[FinishedImage]]
@@ -45,6 +46,9 @@ class Record:
         self.deployment = ""
         self.quality = ""
         self.background = ""
+        self.seeds: tuple[int, ...] = ()
+        self.finish_reasons: tuple[str, ...] = ()
+        self.aspect_ratio = ""
         self.raw_request: Any = None
         self.raw_response: Any = None
         self.made_by: tuple[int, Target] | None = None
@@ -130,6 +134,9 @@ class Record:
         self.deployment = result.deployment or self.deployment
         self.quality = result.quality or self.quality
         self.background = result.background or self.background
+        self.seeds += result.seeds
+        self.finish_reasons += result.finish_reasons
+        self.aspect_ratio = result.aspect_ratio or self.aspect_ratio
         self.raw_request = report.raw_request if report.raw_request is not None else self.raw_request
         self.raw_response = report.raw_response if report.raw_response is not None else self.raw_response
         for warning in result.warnings:

@@ -1,6 +1,6 @@
-"""What came of a request, events included, as bytes that can be kept and told again.
+"""The outcome of a request, events included, as bytes that can be stored and replayed.
 
-A header in JSON, its length before it, then the images' files one behind the other.
+The format: the header's length, the header in JSON, then the images' files one after the other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, ImageFormat, Size, Target, Usage
+from service.core.values import Attempt, ImageFormat, Provenance, Size, Target, Usage
 from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted, VisibleEvent
 from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 
@@ -23,7 +23,7 @@ _ERROR_FIELDS: Final = ("message", "code", "param", "retry_after_s", "upstream_s
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a request came to: the events that streams pass on, and an outcome or an error."""
+    """The end of a request: the events that streams pass on, and an outcome or an error."""
 
     events: tuple[VisibleEvent, ...]
     end: Outcome | GatewayError
@@ -58,7 +58,12 @@ def parse(data: bytes) -> Recorded:
                 size = fields.pop("bytes")
                 images.append(
                     FinishedImage(
-                        **{**fields, "size": Size(**fields["size"]), "format": ImageFormat(fields["format"])},
+                        **{
+                            **fields,
+                            "size": Size(**fields["size"]),
+                            "format": ImageFormat(fields["format"]),
+                            "provenance": Provenance.of(fields["provenance"]),
+                        },
                         data=data[position : position + size],
                     )
                 )
@@ -134,6 +139,8 @@ def _read_outcome(fields: dict[str, Any], images: tuple[FinishedImage, ...]) -> 
             "attempts": tuple(Attempt(**attempt) for attempt in fields["attempts"]),
             "usage": None if fields["usage"] is None else Usage(**fields["usage"]),
             "warnings": tuple(fields["warnings"]),
+            "seeds": tuple(fields["seeds"]),
+            "finish_reasons": tuple(fields["finish_reasons"]),
             "cache": cache,
         }
     )

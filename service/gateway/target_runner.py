@@ -20,8 +20,9 @@ from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.directory import Directory, Provider
 from service.gateway.record import Record
 from service.gateway.source import Source
-from service.imaging.convert import passes_at_once, prepare_input
+from service.imaging.convert import input_cost, passes_at_once, prepare_input
 from service.imaging.inspect import ImageLimits
+from service.imaging.resize import Detector
 from service.routing.rules import RULES
 
 
@@ -38,13 +39,22 @@ class TargetRunner:
 
     Args:
         default_prompt: Stands in for a missing prompt where a model requires one.
+        detector: Finds what the square crop for a model that takes nothing else should keep.
     """
 
-    def __init__(self, directory: Directory, pool: ImagingPool, limits: ImageLimits, default_prompt: str) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        pool: ImagingPool,
+        limits: ImageLimits,
+        default_prompt: str,
+        detector: Detector | None = None,
+    ) -> None:
         self._directory = directory
         self._pool = pool
         self._limits = limits
         self._default_prompt = default_prompt
+        self._detector = detector
         self._places: dict[str, asyncio.Semaphore] = {}
 
     async def run(
@@ -99,7 +109,7 @@ class TargetRunner:
             if failure is None:
                 standings.took(target, now() - begun)
             elif RULES[failure.kind].breaker_counts:
-                # Who fails fast is not fast: it counts as if it had taken all the time there was.
+                # A target that fails fast is not fast: it counts as if it had taken all the time there was.
                 standings.took(target, min(deadline, turn_ends) - begun)
         finally:
             # A target that makes images is well, even where one of several calls failed.
@@ -127,8 +137,11 @@ class TargetRunner:
         )
         size = len(source.data)
         image = await self._pool.run(
-            lambda: prepare_input(source.data, profile, limits=self._limits, facts=source.facts),
+            lambda: prepare_input(
+                source.data, profile, limits=self._limits, facts=source.facts, detector=self._detector
+            ),
             at_once=size <= min(MOST_BYTES_AT_ONCE, profile.max_input_bytes) and passes_at_once(source.facts, profile),
+            decoded_bytes=input_cost(source.facts, profile, size),
         )
         for warning in fitted.warnings:
             record.warn(warning)

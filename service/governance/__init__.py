@@ -1,1 +1,1 @@
-"""Who may ask for what, how often, and for how much money. Decisions are pure; a Store remembers."""
+"""Access, rate limits and budgets of callers. Decisions are pure; a Store remembers."""

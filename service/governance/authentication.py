@@ -20,7 +20,7 @@ _MOST_REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """What the operator decides about credentials.
+    """The operator's settings for credentials.
 
     Attributes:
         keys, tokens, teams: Those of the configuration; further keys are in the store.
@@ -61,7 +61,7 @@ class Authenticator:
         self._store_asked_until = 0.0
 
     async def identify(self, credential: str) -> Caller:
-        """Who it is that came with ``credential``; empty: with none.
+        """The caller that sent ``credential``; empty: it sent none.
 
         Raises:
             GatewayError: UNAUTHENTICATED where one is required and this is none, PERMISSION_DENIED for a key that is

@@ -11,6 +11,9 @@ from decimal import ROUND_CEILING, Decimal
 from service.core.errors import ErrorKind, GatewayError
 from service.governance.windows import Window
 
+MOST_USD = 1_000_000.0
+"""The most that one request counts as, in dollars; no budget is larger."""
+
 NANOS_PER_USD = 1_000_000_000
 """Money is counted in whole billionths of a dollar: sums are exact, and a single token's price is not rounded away."""
 
@@ -25,6 +28,11 @@ def to_nanos(usd: float) -> int:
         raise ValueError(f"an amount of money must be a number of at least 0, not {usd}")
     # Fifteen digits: 0.1 + 0.2 is a little more than 0.3 in floating point, and is not to be rounded up for that.
     return int((Decimal(f"{usd:.15g}") * NANOS_PER_USD).to_integral_value(ROUND_CEILING))
+
+
+def within_reason(usd: float) -> float:
+    """At most ``MOST_USD``: sums of larger amounts do not fit into the 64-bit numbers of a store."""
+    return min(usd, MOST_USD)
 
 
 def usd_text(nanos: int) -> str:

@@ -1,4 +1,4 @@
-"""Who is calling, once that is known."""
+"""The caller, once identified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.governance.rates import RateAccount
 
 
 class CallerKind(Enum):
-    """What kind of credential let a caller in."""
+    """The kind of credential that let a caller in."""
 
     ANYBODY = "anybody"
     """None, where none is needed."""

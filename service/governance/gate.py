@@ -1,4 +1,4 @@
-"""What stands between callers and the service: who they are, and how they stand."""
+"""The gate between callers and the service: it identifies them and reports their standing."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from enum import StrEnum
 
 from service.concurrency.tasks import Background
 from service.core.errors import ErrorKind, GatewayError
-from service.governance.budgets import Account, exceeded, to_nanos
+from service.governance.budgets import Account, exceeded, to_nanos, within_reason
 from service.governance.callers import Caller
 from service.governance.rates import Counts, RateAccount, Standing, limited, standing_of, tightest
 from service.governance.store import Charge, Counted, RateCharge, Reservation, Store
@@ -25,7 +26,7 @@ _LEAVING_WAIT_S = 5.0
 
 
 class OnStoreFailure(StrEnum):
-    """What becomes of requests whose limits cannot be checked because the store is away."""
+    """The treatment of requests whose limits cannot be checked because the store is away."""
 
     REFUSE = "refuse"
     ALLOW = "allow"
@@ -81,24 +82,26 @@ class Governor:
             GatewayError: BUDGET_EXCEEDED, with when to come back; UNAVAILABLE as for ``count``.
         """
         try:
-            return await self._reserve(caller.accounts, to_nanos(estimate_usd))
+            return await self._reserve(caller.accounts, to_nanos(within_reason(estimate_usd)))
         except StorageError as error:
             self._let_through_or_refuse(error)
             return None
 
     async def settle(self, reservation: Reservation | None, cost_usd: float | None) -> None:
-        """Replaces the estimate by what the request cost; None leaves the estimate in place: nobody knows better.
+        """Replaces the estimate by what the request cost; None leaves the estimate in place: nobody knows better. So
+        does an amount that is none, as a provider's answer may hold.
 
         Is done once this returns, unless the store is away: then it is tried until the store is back. Cancelling
         this does not stop it.
         """
         if reservation is None:
             return
-        nanos = reservation.nanos if cost_usd is None else to_nanos(cost_usd)
+        known = cost_usd is not None and math.isfinite(cost_usd) and cost_usd >= 0
+        nanos = to_nanos(within_reason(cost_usd)) if known and cost_usd is not None else reservation.nanos
         await asyncio.shield(self._settle(reservation, nanos))
 
     async def standing(self, caller: Caller) -> Standing | None:
-        """How the caller stands with its request limits, without counting anything; None: it has none, or the
+        """The caller's standing with its request limits, without counting anything; None: it has none, or the
         store is away.
         """
         accounts = [account for account in caller.rates if account.rate.counts is Counts.REQUESTS]
@@ -203,7 +206,7 @@ class Governor:
 
 
 def _standing(accounts: Sequence[RateAccount], counted: Counted, now: float) -> Standing | None:
-    """How the caller stands with the request limit that refuses first."""
+    """The caller's standing with the request limit that refuses first."""
     return tightest(
         [
             standing_of(account.rate, units, now)

@@ -90,10 +90,10 @@ class ClaimStore(Protocol):
 
 
 def once_by_key(key: str, credential: str, digest: str) -> Once:
-    """What a caller's own key says.
+    """The ``Once`` for an idempotency key that the caller sent.
 
     Raises:
-        GatewayError: INVALID_REQUEST where it can be none.
+        GatewayError: INVALID_REQUEST if it is not a valid key.
     """
     if not _KEY.fullmatch(key):
         raise invalid(
@@ -105,7 +105,7 @@ def once_by_key(key: str, credential: str, digest: str) -> Once:
 
 
 def once_by_sidecar(request_id: str, attempt: int, credential: str, digest: str) -> Once:
-    """What a proxy's headers say: the same request once more has the same id and a higher count of attempts."""
+    """The ``Once`` for a proxy's headers: a repeated request has the same id and a higher count of attempts."""
     name = _hashed("sidecar", credential, request_id, digest)
     return Once(name, digest, KEPT_FOR_SIDECARS_S, begins=attempt <= 1, by_caller=False)
 

@@ -17,7 +17,7 @@ from service.governance.budgets import Account, Budget
 from service.governance.rates import Rate, RateAccount
 
 KEY_PREFIX = "sk-bf-"
-"""What every virtual key starts with."""
+"""The prefix of every virtual key."""
 
 DIGEST_PREFIX = "sha256:"
 _SECRET_BYTES = 32
@@ -37,7 +37,7 @@ def new_secret() -> str:
 
 
 def digest(secret: str) -> bytes:
-    """What is stored in place of a secret: its SHA-256.
+    """The SHA-256 of a secret, stored in its place.
 
     Fast and unsalted on purpose: a slow hash protects secrets that can be guessed, and these have 256 random bits.
     """
@@ -97,7 +97,7 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class VirtualKey:
-    """What one caller may do. Holds the hash of the secret, never the secret.
+    """The permissions of one caller. Holds the hash of the secret, never the secret.
 
     Attributes:
         digest: SHA-256 of the secret.

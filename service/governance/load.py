@@ -187,7 +187,7 @@ class LoadLimiter:
                 chosen.room.set_result(None)
 
     def _held_by(self, key: str) -> tuple[int, int]:
-        """How much a key holds: bytes, then requests, both as they count for fairness."""
+        """The load that a key holds: bytes, then requests, both as they count for fairness."""
         holding = self._by_key.get(key)
         return (holding.bytes, holding.requests) if holding else (0, 0)
 

@@ -23,7 +23,7 @@ LIMIT_HEADER = "x-ratelimit-limit-requests"
 
 
 class Counts(StrEnum):
-    """What a rate limit counts."""
+    """The unit that a rate limit counts."""
 
     REQUESTS = "requests"
     IMAGES = "images"
@@ -83,7 +83,7 @@ class RateAccount:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a caller stands with the request limit that is closest to being used up.
+    """A caller's standing with the request limit that is closest to being used up.
 
     ``resets_s``: seconds until all of ``limit`` is there again if nothing more is asked for.
     """
@@ -102,7 +102,7 @@ class Standing:
 
 
 def standing_of(rate: Rate, units: Mapping[int, int], now: float) -> Standing:
-    """How a request limit stands, given the units that count at ``now`` (Unix seconds), by their slice."""
+    """The standing of a request limit, given the units that count at ``now`` (Unix seconds), by their slice."""
     resets_s = max(0.0, rate.forgotten_at(max(units)) - now) if units else 0.0
     return Standing(rate.amount, rate.amount - sum(units.values()), resets_s)
 

@@ -184,13 +184,14 @@ class RedisStore(Store):
 
     Args:
         url: As for ``RedisServer``.
+        longest_wait_s: Seconds that one question may take; beyond them the server counts as away.
 
     Raises:
         ValueError: It is not such a URL.
     """
 
-    def __init__(self, url: str) -> None:
-        self._server = RedisServer(url, longest_wait_s=_LONGEST_WAIT_S, decodes=True)
+    def __init__(self, url: str, *, longest_wait_s: float = _LONGEST_WAIT_S) -> None:
+        self._server = RedisServer(url, longest_wait_s=longest_wait_s, decodes=True)
         self._names, self._keys, self._disabled = (
             self._key("virtual-keys", kind) for kind in ("key-names", "keys", "keys-disabled")
         )

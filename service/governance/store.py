@@ -20,7 +20,7 @@ class NameTakenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a request puts on one account.
+    """The charge of a request to one account.
 
     Attributes:
         account: The account's name.
@@ -45,7 +45,7 @@ class Charge:
 
     @classmethod
     def at(cls, account: Account, now: float) -> Charge:
-        """What is charged to ``account`` at ``now`` (Unix seconds)."""
+        """The charge to ``account`` at ``now`` (Unix seconds)."""
         window = account.budget.window
         current = window.current_slice(now)
         return cls(

@@ -10,7 +10,7 @@ _SLICES_PER_WINDOW = 60
 
 
 class Span(StrEnum):
-    """How long a window is, written as in the configuration."""
+    """The length of a window, written as in the configuration."""
 
     HOUR = "1h"
     DAY = "1d"

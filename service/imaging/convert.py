@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import WRITTEN_FORMATS, EncodedImage, ImageFormat, Size
+from service.core.values import WRITTEN_FORMATS, Colour, EncodedImage, Fit, ImageFormat, Size
 from service.imaging.decode import check_pixels, decode
 from service.imaging.encode import encode
-from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, extract, inspect
+from service.imaging.inspect import EXTRACTED, ImageFacts, ImageLimits, decode_cost, extract, inspect
 from service.imaging.picture import Picture
-from service.imaging.resize import crop_square, resize, resize_cover, size_within
+from service.imaging.provenance import has_manifest
+from service.imaging.resize import Detector, contain, cover_by_detector, crop_square, resize, size_within
 
 _PLAIN_MODES = frozenset(("L", "P", "RGB", "RGBA"))
 # First without visible loss, then with some, before the picture is made smaller.
 _QUALITIES = (95, 90, 80)
 _LOSSY = (ImageFormat.JPEG, ImageFormat.WEBP)
 _SHRINK_STEPS = 12
+_NO_LOSS_ASKED = 100
 
 
 def prepare_input(
-    data: bytes, profile: Profile, *, limits: ImageLimits, facts: ImageFacts | None = None
+    data: bytes,
+    profile: Profile,
+    *,
+    limits: ImageLimits,
+    facts: ImageFacts | None = None,
+    detector: Detector | None = None,
 ) -> EncodedImage:
     """Fits an uploaded image to what a model accepts.
 
@@ -32,6 +40,7 @@ def prepare_input(
 
     Args:
         facts: What ``inspect`` says of it, where that is known.
+        detector: Finds what a square crop should keep, where the model takes nothing but squares.
 
     Raises:
         GatewayError: INVALID_REQUEST ``invalid_image`` when the file cannot be decoded; UNSUPPORTED when no
@@ -46,50 +55,82 @@ def prepare_input(
     size = _input_size(_input_shape(facts, profile), profile)
     picture = decode(data, limits=limits)
     if profile.square_input:
-        picture = crop_square(picture)
+        picture = crop_square(picture, detector)
     return _encode_within(resize(picture, size), facts.format, profile)
 
 
-def finish(data: bytes, *, size: Size | None, output_format: ImageFormat, limits: ImageLimits) -> EncodedImage:
-    """Brings a provider's result to the format and, by cover-crop, to exactly the size that was asked for.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The form that a result should have.
+
+    Attributes:
+        size: None leaves it as it is.
+        fit, ground: How a result of another shape is brought to ``size``, as in ``VariationRequest``.
+        compression: As ``encode`` takes it. None leaves the quality to what made the file, or to ``encode``.
+        transparent: Whether a transparent background was asked for.
+    """
+
+    size: Size | None
+    format: ImageFormat
+    fit: Fit = Fit.COVER
+    ground: Colour | None = None
+    compression: int | None = None
+    transparent: bool = False
+
+
+def finish(data: bytes, wish: Wish, *, limits: ImageLimits, detector: Detector | None = None) -> EncodedImage:
+    """Brings a provider's result to the format and to exactly the size that was asked for.
 
     Args:
         data: What the provider sent; as hostile as an upload.
-        size: The size that the result will have, or None to leave it as it is.
-        output_format: The format that the result will have.
+        detector: Finds what a crop should keep; asked only where something is cut off.
 
     Raises:
         GatewayError: BAD_RESPONSE when the bytes are not an image that can be decoded.
     """
-    untouched = pass_result(data, size=size, output_format=output_format, limits=limits)
-    if untouched is not None:
-        return untouched
+    return pass_result(data, wish, limits=limits) or remake_result(data, wish, limits=limits, detector=detector)
+
+
+def remake_result(data: bytes, wish: Wish, *, limits: ImageLimits, detector: Detector | None = None) -> EncodedImage:
+    """The other part of ``finish``: decodes, fits and encodes a result that ``pass_result`` does not let pass."""
     try:
         picture = decode(data, limits=limits)
-        return encode(resize_cover(picture, size or picture.size), output_format)
+        return encode(_fitted(picture, wish, detector), wish.format, compression=wish.compression)
     except GatewayError as error:
         raise _unusable(error) from error
 
 
-def pass_result(
-    data: bytes, *, size: Size | None, output_format: ImageFormat, limits: ImageLimits
-) -> EncodedImage | None:
+def _fitted(picture: Picture, wish: Wish, detector: Detector | None) -> Picture:
+    if wish.size is None or wish.size == picture.size:
+        return picture
+    if wish.fit is Fit.CONTAIN:
+        return contain(picture, wish.size, wish.ground, transparent=wish.transparent)
+    return cover_by_detector(picture, wish.size, detector)
+
+
+def pass_result(data: bytes, wish: Wish, *, limits: ImageLimits) -> EncodedImage | None:
     """The part of ``finish`` that takes no time to speak of; None where the result must be re-encoded.
 
-    Bytes pass through without re-encoding when format and size are right already; metadata is removed,
-    except for a C2PA manifest as long as the pixels that it vouches for are untouched. Bytes that pass are
-    checked to be structurally complete (for PNG, checksums included), not decoded.
+    Bytes pass through without re-encoding when format and size are right already and no lower quality is asked for;
+    metadata is removed, except from a file with a C2PA manifest, which vouches for all of it. Bytes that
+    pass are checked to be structurally complete (for PNG, checksums included), not decoded.
 
     Raises:
         GatewayError: BAD_RESPONSE when the bytes are not an image.
     """
     try:
         facts = inspect(data, limits=limits)
-        if facts.format is not output_format or (size is not None and size != facts.size) or not _is_plain(facts):
+        if facts.format is not wish.format or (wish.size is not None and wish.size != facts.size):
             return None
-        extracted = extract(data, output_format, keep_provenance=True)
-        # Where the mark of the end is missing, only decoding tells whether pixels are missing too.
-        return EncodedImage(extracted.data, output_format, facts.size) if extracted.complete else None
+        # At the highest quality, encoding once more would only lose some of what there is.
+        if not _is_plain(facts) or (wish.compression is not None and wish.compression < _NO_LOSS_ASKED):
+            return None
+        extracted = extract(data, wish.format, keep_provenance=True)
+        if extracted.complete and extracted.data is not data and has_manifest(data, wish.format):
+            # A manifest vouches for the whole file: without its other metadata it would not hold any more.
+            return EncodedImage(data, wish.format, facts.size)
+        # If the end marker is missing, only decoding tells whether pixels are missing too.
+        return EncodedImage(extracted.data, wish.format, facts.size) if extracted.complete else None
     except GatewayError as error:
         raise _unusable(error) from error
 
@@ -119,6 +160,36 @@ def input_complies(facts: ImageFacts, profile: Profile) -> bool:
     """
     size = _input_size(_input_shape(facts, profile), profile)
     return facts.format in profile.input_formats and size == facts.size and _is_plain(facts)
+
+
+def input_cost(facts: ImageFacts, profile: Profile, encoded_bytes: int) -> int:
+    """The most bytes of memory that ``prepare_input`` takes at one moment.
+
+    A picture that must be reduced to a number of bytes is tried in several ways, and is whole in memory meanwhile.
+
+    Args:
+        encoded_bytes: The length of the upload.
+
+    Raises:
+        GatewayError: UNSUPPORTED, as ``prepare_input``.
+    """
+    size = _input_size(_input_shape(facts, profile), profile)
+    if input_complies(facts, profile) and encoded_bytes <= profile.max_input_bytes:
+        return 2 * encoded_bytes
+    return max(decode_cost(facts, encoded_bytes), decode_cost(facts, encoded_bytes, output=size))
+
+
+def finish_cost(data: bytes, *, size: Size | None, limits: ImageLimits) -> int:
+    """The most bytes of memory that ``finish`` takes at one moment; 0 for what it refuses unopened.
+
+    Args:
+        data, size, limits: As for ``finish``.
+    """
+    try:
+        facts = inspect(data, limits=limits)
+    except GatewayError:
+        return 0
+    return decode_cost(facts, len(data), output=size)
 
 
 def _is_plain(facts: ImageFacts) -> bool:

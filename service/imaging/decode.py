@@ -189,7 +189,10 @@ def _open_heic(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> O
 
 
 def _open_tiff(data: bytes, facts: ImageFacts, shrink: float, strict: bool) -> Opened:  # noqa: ARG001
-    image = pyvips.Image.tiffload_source(_source(tiff.first_page(data)), page=0, n=1, **_flags(strict))
+    page = tiff.first_page(data)
+    image = pyvips.Image.tiffload_source(_source(page), page=0, n=1, **_flags(strict))
+    # A source does not keep its bytes, and an image reads them later: a copy would be freed before.
+    image._references.append(page)
     return image, _embedded_profile(image)
 
 

@@ -1,4 +1,4 @@
-"""What an uploaded file is, from its header alone: no pixel is decoded, nothing is copied."""
+"""Inspection of an uploaded file by its header alone: no pixel is decoded, nothing is copied."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OTHERS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """How large an image may be before it is refused unopened. In pixels, as displayed."""
+    """The size limits of an image; a larger one is refused unopened. In pixels, as displayed."""
 
     max_pixels: int = 50_000_000
     max_side: int = 16_384
@@ -52,7 +52,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a file's header says.
+    """The facts in a file's header.
 
     Attributes:
         format: Sniffed from the bytes.
@@ -197,9 +197,9 @@ SMALLER_JPEGS = (8, 4, 2)
 
 
 def webp_scale(shrink: float) -> float:
-    """How much of each side libwebp decodes of a picture that is shown ``shrink`` times smaller.
+    """The share of each side at which libwebp decodes a picture that is shown ``shrink`` times smaller.
 
-    Twice what is shown is left for a better filter than libwebp's.
+    It is decoded at twice the shown size, so that a better filter than libwebp's does the rest.
     """
     return 1.0 if shrink < 4 else 2.0 / int(shrink)
 
@@ -231,7 +231,7 @@ def decode_cost(facts: ImageFacts, encoded_bytes: int, *, output: Size | None = 
 
 
 def _decoded_scale(facts: ImageFacts, output: Size) -> float:
-    """How much of each side is decoded where a smaller picture is wanted."""
+    """The share of each side at which a file is decoded if a smaller picture is wanted."""
     shrink = max(1.0, min(facts.size.width / output.width, facts.size.height / output.height))
     if facts.format is ImageFormat.JPEG:
         return 1 / next((each for each in SMALLER_JPEGS if each <= shrink), 1)

@@ -87,7 +87,7 @@ class LocalImageStore(ImageStore):
 
     async def check(self) -> None:
         with storage_errors():
-            # What has been removed is not asked for here: a store that is full of results makes room for the next.
+            # A disk full of our own results is fine: the store removes old ones to make room for the next.
             if self._free_bytes() < _SPARE_BYTES and not self._held_bytes:
                 raise storage_failed()
             if not os.access(self._directory, os.W_OK | os.X_OK):

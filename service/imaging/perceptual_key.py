@@ -36,7 +36,7 @@ _DECIMALS: Final = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PerceptualKey:
-    """What a picture looks like.
+    """The look of a picture, in a form that can be compared.
 
     Attributes:
         key: 32 bytes: for each of the 16 x 16 lowest frequencies of the luma, whether it is above their median.
@@ -81,7 +81,7 @@ def layout_distance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> f
 
 
 def structure(layout: npt.NDArray[np.float32]) -> float:
-    """How far a layout's cells are from their median colour, on average (CIE76); 0 for a picture of one colour."""
+    """The mean distance of a layout's cells from their median colour (CIE76); 0 for a picture of one colour."""
     return float(np.linalg.norm(layout - np.median(layout, axis=0), axis=1).mean())
 
 

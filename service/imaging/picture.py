@@ -165,7 +165,7 @@ class Picture:
             size = Size(size.height, size.width)
         across, down = size.width / (right - left), size.height / (bottom - top)
         image, profile = source.open(max(1.0, min(1 / across, 1 / down)), strict)
-        # What was opened may be smaller already, by whole factors, rounded up.
+        # The opened image may be smaller already, by whole factors, rounded up.
         across *= source.stored.width / image.width
         down *= source.stored.height / image.height
         left, right = (each * image.width / source.stored.width for each in (left, right))

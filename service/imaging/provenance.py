@@ -19,7 +19,7 @@ from service.imaging.formats.base import MalformedError
 
 
 class DigitalSourceType(StrEnum):
-    """How a picture came to be: terms of http://cv.iptc.org/newscodes/digitalsourcetype/."""
+    """The origin of a picture: terms of http://cv.iptc.org/newscodes/digitalsourcetype/."""
 
     GENERATED = "trainedAlgorithmicMedia"
     COMPOSITE = "compositeWithTrainedAlgorithmicMedia"

@@ -31,7 +31,7 @@ def availability() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the newest manifest in a file says.
+    """The content of the newest manifest in a file.
 
     Attributes:
         state: ``Trusted``, ``Valid`` (intact, by a certificate that nobody here vouches for) or ``Invalid``.

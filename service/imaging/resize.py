@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.values import Size
+from service.core.values import Colour, Size
 from service.imaging.picture import Picture
 
 # Sides of the small picture in which a window is looked for: finer than this, grain would count as content.
 _LOOK: Final = 128
 # A difference of light between neighbours below this (of 255) is grain or a soft background.
 _CONTOUR: Final = 6.0
-# How much of the content that a centred window holds another must add to be worth moving for, by its distance from
-# the centre in units of the farthest: pictures are mostly composed around the middle.
+# The least gain for moving a window off the centre, as a share of the picture's content, at the farthest place;
+# it grows with the square of the distance. Pictures are mostly composed around the middle.
 _CENTRE_PULL: Final = 0.25
-# How many times as much it takes to move downwards: heads are at the top, and clothes have more contour than faces.
+# The factor on that gain for moving downwards: heads are at the top, and clothes have more contour than faces.
 _UPWARD: Final = 4.0
 # A box without extent, a point, counts as this wide.
 _LEAST_EXTENT: Final = 1e-3
@@ -38,6 +38,13 @@ class Focus:
 
     box: Window
     weight: float = 1.0
+
+
+Detector = Callable[[NDArray[np.uint8]], Sequence[Focus]]
+"""Finds the parts of a picture that a crop should keep. The picture is an array of shape (height, width, 3), RGB. The
+same picture always gives the same result, which may be empty."""
+# Faces of a twentieth of the picture's height are still found in a view of this many pixels a side.
+_DETECTOR_SIDE: Final = 640
 
 
 def resize(picture: Picture, size: Size) -> Picture:
@@ -71,8 +78,20 @@ def cover_by_content(picture: Picture, size: Size, focus: Sequence[Focus] = ()) 
     return picture.resampled(cover_window(picture.size, size, focus, contours), size)
 
 
+def cover_by_detector(picture: Picture, size: Size, detector: Detector | None = None) -> Picture:
+    """As ``cover_by_content``, with the boxes that a detector finds.
+
+    The detector is asked only where something is cut off; it is shown the picture reduced.
+    """
+    width, height = covering(picture.size, size)
+    if detector is None or (picture.width - width < 1 and picture.height - height < 1):
+        return cover_by_content(picture, size)
+    view = fit_within(picture.flattened(), max_side=_DETECTOR_SIDE, max_pixels=_DETECTOR_SIDE**2).array()
+    return cover_by_content(picture, size, detector(view))
+
+
 def contour_map(picture: Picture) -> NDArray[np.float64]:
-    """How much there is to see in each part of a picture: shape (up to 128, up to 128), from its gradients."""
+    """The amount of contour in each part of a picture: shape (up to 128, up to 128), from its gradients."""
     small = fit_within(picture.flattened(), max_side=_LOOK, max_pixels=_LOOK * _LOOK).array()
     light = small.astype(np.float64) @ (0.299, 0.587, 0.114)
     across = np.abs(np.diff(light, axis=1, prepend=light[:, :1]))
@@ -83,7 +102,7 @@ def contour_map(picture: Picture) -> NDArray[np.float64]:
 def cover_window(
     size_in: Size, size_out: Size, focus: Sequence[Focus] = (), contours: NDArray[np.float64] | None = None
 ) -> Window:
-    """Where to crop a picture that is to fill another shape: left, top, right, bottom in pixels of the picture.
+    """The crop of a picture that is to fill another shape: left, top, right, bottom in pixels of the picture.
 
     The window is the largest with the proportions of ``size_out``, and moves along one side only. It takes in as much
     weight of the focus boxes as it can, whole boxes before parts; without any, as much contour. Of places that are as
@@ -139,7 +158,7 @@ def _start_for_contours(profile: NDArray[np.float64], part: float, late: float) 
     """The start of the window of length ``part`` of 1 with the most contour, the centre being preferred.
 
     Args:
-        late: How many times as much it takes to move past the centre as to stay before it.
+        late: The factor on the gain needed to move past the centre.
     """
     total = float(profile.sum())
     centre, last = (1 - part) / 2, 1 - part
@@ -153,11 +172,12 @@ def _start_for_contours(profile: NDArray[np.float64], part: float, late: float) 
     return float(starts[int(np.argmax(np.round(held - _CENTRE_PULL * distance**2, 9)))])
 
 
-def contain(picture: Picture, size: Size, ground: tuple[int, int, int] | None = None) -> Picture:
+def contain(picture: Picture, size: Size, ground: Colour | None = None, *, transparent: bool = False) -> Picture:
     """The whole picture in the middle of exactly ``size``, in its own proportions; never enlarged beyond filling it.
 
     Args:
-        ground: The colour around it, RGB from 0 to 255. None: a blurred, enlarged copy of the picture itself.
+        ground: The colour around it and behind its transparent parts. None: a blurred, enlarged copy of the picture.
+        transparent: Whether there is nothing around it in place of a blurred copy, and its own alpha stays.
     """
     scale = min(size.width / picture.width, size.height / picture.height)
     inner = Size(
@@ -166,7 +186,9 @@ def contain(picture: Picture, size: Size, ground: tuple[int, int, int] | None = 
     if inner == size:
         return resize(picture, size)
     shown = resize(picture, inner).array()
-    if ground is not None:
+    if ground is None and transparent:
+        canvas = np.zeros((size.height, size.width, 4), np.uint8)
+    elif ground is not None:
         canvas = np.full((size.height, size.width, 3), ground, np.uint8)
     else:
         # Reduced to a few pixels and enlarged again, which is a wide blur.
@@ -175,6 +197,10 @@ def contain(picture: Picture, size: Size, ground: tuple[int, int, int] | None = 
         canvas = resize(small, size).array().copy()
     left, top = (size.width - inner.width) // 2, (size.height - inner.height) // 2
     place = canvas[top : top + inner.height, left : left + inner.width]
+    if canvas.shape[2] > 3:
+        place[..., 3] = 255
+        place[..., : shown.shape[2]] = shown
+        return Picture.from_array(canvas)
     colour = shown[..., :3]
     if picture.has_alpha:
         alpha = shown[..., 3:].astype(np.uint16)
@@ -193,13 +219,10 @@ def covering(picture: Size, size: Size) -> tuple[float, float]:
     return min(size.width / scale, picture.width), min(size.height / scale, picture.height)
 
 
-def crop_square(picture: Picture) -> Picture:
-    """The largest square in the middle of the picture; the same picture where it is square."""
+def crop_square(picture: Picture, detector: Detector | None = None) -> Picture:
+    """The largest square of the picture, where the content is; the same picture where it is square."""
     side = min(picture.width, picture.height)
-    if picture.width == picture.height:
-        return picture
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.resampled((left, top, left + side, top + side), Size(side, side))
+    return cover_by_detector(picture, Size(side, side), detector)
 
 
 def fit_within(picture: Picture, *, max_side: int, max_pixels: int) -> Picture:

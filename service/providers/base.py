@@ -21,7 +21,7 @@ from service.providers.http import HttpRequest, HttpResponse, SignableRequest
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how one configured provider is reached. Holds no secret.
+    """The address and options of one configured provider. Holds no secret.
 
     Attributes:
         provider: The provider's name in the config, which a target's first half names.
@@ -73,5 +73,5 @@ class Translator(Protocol):
         ...
 
     def failure(self, response: HttpResponse) -> GatewayError:
-        """What a response with a status outside 2xx means. Never raises, whatever the bytes."""
+        """The error that a response with a status outside 2xx means. Never raises, for any bytes."""
         ...

@@ -109,7 +109,7 @@ def _resolution(size: Size | None) -> str:
 
 
 def _polling_url(submitted: Mapping[str, Any], endpoint: Endpoint) -> str:
-    """Where to poll: as told, since jobs live in regions; older deployments tell only the id."""
+    """The URL to poll: the one in the answer, since jobs live in regions; older deployments give only the id."""
     url, identifier = submitted.get("polling_url"), submitted.get("id")
     if isinstance(url, str) and url:
         return url

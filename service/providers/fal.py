@@ -22,7 +22,7 @@ from service.providers.http import HttpRequest, HttpResponse, Purpose, SignableR
 
 _POLICY_VIOLATION = "content_policy_violation"
 
-# What a finished queue entry or an error body may name as its ``error_type``; anything else says the status.
+# The values of ``error_type`` in a finished queue entry or an error body; the status decides for all others.
 _KIND_OF_ERROR_TYPE: Mapping[str, ErrorKind] = {
     _POLICY_VIOLATION: ErrorKind.CONTENT_REJECTED,
     "bad_request": ErrorKind.UNSUPPORTED,

@@ -26,8 +26,8 @@ ASPECT_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9"
 _TIERS = ((1_700_000, None), (6_800_000, "2K"))
 _LARGEST_TIER = "4K"
 
-# What the caller's options may set. Not ``contents``, ``systemInstruction`` or ``cachedContent``: those can name files
-# and caches that the operator's credential may read and the caller may not.
+# The fields that the caller's options may set. Not ``contents``, ``systemInstruction`` or ``cachedContent``: those can
+# name files and caches that the operator's credential may read and the caller may not.
 _OPTIONS = frozenset({"generationConfig", "safetySettings", "labels"})
 
 _REFUSALS = frozenset(

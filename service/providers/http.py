@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Purpose(Enum):
-    """What a request is for, which decides whether it may be repeated.
+    """The purpose of a request, which decides whether it may be repeated.
 
     SUBMIT starts work that may be billed; POLL asks for a result (idempotent); CANCEL stops the work.
     """

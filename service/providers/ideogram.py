@@ -25,7 +25,7 @@ _SEEDS = 2**31  # The vendor's go up to 2**31 - 1, ours to 2**32 - 1.
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How one generation of the API wants to be asked."""
+    """The request form of one generation of the API."""
 
     path: str
     prompt_field: str = "prompt"

@@ -1,4 +1,4 @@
-"""What the OpenAI-shaped image APIs share: the edits form, the answer with its usage, and the error envelope."""
+"""The common parts of the OpenAI-shaped image APIs: the edits form, the answer with its usage, the error envelope."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _details(value: object) -> Mapping[str, Any]:
 
 
 def failure(response: HttpResponse) -> GatewayError:
-    """What an error answer means, in the envelope ``{"error": {"message", "type", "code"}}`` and its relatives.
+    """The meaning of an error answer, in the envelope ``{"error": {"message", "type", "code"}}`` and its relatives.
 
     Relatives: ``{"error": "…"}``, FastAPI's ``{"detail": …}`` of self-hosted servers and DeepInfra, and vLLM's
     ``{"object": "error", "message"}``.

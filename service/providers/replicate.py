@@ -71,7 +71,7 @@ class ReplicatePredictions:
 
 
 def _path_of(model: str) -> str:
-    """Where predictions of a model are asked for, below the base URL."""
+    """The path for predictions of a model, below the base URL."""
     name, colon, version = model.partition(":")
     path = wire.model_path(name, segments=range(2, 3))
     if colon:
@@ -140,7 +140,7 @@ def _result(prediction: Mapping[str, Any], asked: int) -> CallResult:
         raise wire.bad_response("it holds no image")
     images = tuple(wire.image_from_url(url) for url in urls)
     missing = asked - len(images)
-    # What the models say in their logs when they drop a flagged image. Anything else may be how the model is.
+    # Models log it when they drop a flagged image. Without such a line, the model may just have made fewer images.
     logs = prediction.get("logs")
     flagged = isinstance(logs, str) and _REFUSAL.search(logs)
     warnings: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from service.providers import wire
 ASPECT_RATIOS = ("1:1", "2:3", "3:2", "4:5", "5:4", "9:16", "16:9", "9:21", "21:9")
 
 DEFAULT_STRENGTH = 0.6
-"""How far image-to-image departs from its input where nobody says; the vendor demands a value."""
+"""The default departure of image-to-image from its input; the vendor demands a value."""
 
 _LARGEST_SEED = 4_294_967_294
 

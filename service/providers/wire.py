@@ -1,4 +1,4 @@
-"""What the wire formats share: reading JSON and retry hints, and building the usual errors. Pure."""
+"""The common parts of the wire formats: reading JSON and retry hints, and building the usual errors. Pure."""
 
 from __future__ import annotations
 

@@ -73,14 +73,14 @@ def least_busy(targets: Sequence[Target], running: Callable[[Target], int]) -> t
 
 
 class Standings:
-    """How each target has been doing in this process: tries under way, and the times of those that succeeded."""
+    """The standing of each target in this process: tries under way, and the times of those that succeeded."""
 
     def __init__(self) -> None:
         self._running: dict[Target, int] = {}
         self._times: dict[Target, deque[float]] = {}
 
     def running(self, target: Target) -> int:
-        """How many tries are under way."""
+        """The number of tries under way."""
         return self._running.get(target, 0)
 
     def time_s(self, target: Target) -> float | None:

@@ -61,7 +61,7 @@ _MOST_REPEATS_OF_A_DEAD_LINK = 1
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient and how persistent one provider is asked. Making images takes minutes.
+    """The timeouts and retries for one provider. Making images takes minutes.
 
     Attributes:
         attempt_timeout_s: Seconds for one attempt: the request that starts the work, all polling for it, and the
@@ -92,14 +92,14 @@ class RetryPolicy:
 
 
 class Phase(Enum):
-    """What the latest request was for."""
+    """The purpose of the latest request."""
 
     STARTING = "starting"
     ASKING = "asking"
 
 
 class Repeat(Enum):
-    """What is repeated: one request, or the conversation from its first request."""
+    """The scope of a repeat: one request, or the conversation from its first request."""
 
     REQUEST = "request"
     CONVERSATION = "conversation"
@@ -167,7 +167,7 @@ OUT_OF_TIME: Mapping[ErrorKind, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """Where one conversation stands. Immutable; all instants are of one monotonic clock, in seconds.
+    """The state of one conversation. Immutable; all instants are of one monotonic clock, in seconds.
 
     Attributes:
         model: The model asked for: rests of keys may be about it alone.
@@ -175,7 +175,7 @@ class RetryState:
         turn_ends: When this target's share of the caller's time ends; infinite where it has all of it.
         free: Whether doing the work twice costs nothing.
         began: When the current attempt began.
-        phase: What the latest request was for.
+        phase: The purpose of the latest request.
         answered: Whether the latest request was answered with a 2xx.
         accepted: Whether the provider has taken on work in this attempt.
         key: The name of the key in use; empty while none is chosen.
@@ -200,7 +200,7 @@ class RetryState:
     polls: int = 0
     poll_failures: int = 0
 
-    # What happens
+    # Events
 
     def keyed(self, keys: KeyRing | None, now: float, draw: float) -> Self:
         """A request is about to be sent: the state with a key in use.
@@ -253,7 +253,7 @@ class RetryState:
         state = replace(self, began=now) if again.ends_attempt else self
         return replace(state, answered=False)
 
-    # What it means
+    # Decisions
 
     def asks_again_after(self, error: GatewayError) -> bool:
         """Whether the failure is of a question, so that the work behind it goes on at the provider."""
@@ -329,7 +329,7 @@ class RetryState:
 
 @dataclass(frozen=True, slots=True)
 class DownloadState:
-    """Where the download of one result stands.
+    """The state of the download of one result.
 
     A result is paid for, so a download that fails for a passing reason (UNAVAILABLE: the server is busy, the
     connection broke) is repeated as often as a poll; any other failure speaks of a dead link, which is tried twice.

@@ -14,7 +14,7 @@ from service.routing.rules import RULES
 
 @dataclass(frozen=True, slots=True)
 class RoutePolicy:
-    """What an operator decides about a route.
+    """The operator's settings for a route.
 
     Attributes:
         next_after_content_rejected: Whether content that one provider refused is shown to the next.

@@ -1,4 +1,4 @@
-"""What each kind of failure allows, as one table that has no default arm."""
+"""The actions that each kind of failure allows, as one table without a default arm."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class RedisServer:
             async with asyncio.timeout(self._longest_wait_s):
                 if isinstance(self._client, RedisCluster):
                     await self._client.aclose()
-                    # That does nothing while it is about to look for the servers anew.
+                    # The call above does nothing while the client is about to look for the servers anew.
                     await self._client.nodes_manager.aclose()
                     await self._client.nodes_manager.aclose("startup_nodes")
                     return

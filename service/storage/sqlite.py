@@ -20,7 +20,7 @@ from service.storage.turns import Turns
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
 
-# How long another process may hold the file before a call here fails.
+# The longest time that another process may hold the file before a call here fails.
 _BUSY_TIMEOUT_S: Final = 2.0
 _LONGEST_WAIT_S: Final = 5.0
 _MOST_PER_COMMIT: Final = 256
@@ -30,7 +30,7 @@ _PRIMARY_CODE: Final = 0xFF
 
 
 class Effect(Enum):
-    """How a piece of work leaves the file."""
+    """The effect of a piece of work on the file."""
 
     READS = "reads"
     """It changes nothing."""

@@ -1,4 +1,4 @@
-"""What was sent and received, fit to be shown: no secrets, no image bytes, no headers."""
+"""Captured requests and answers, safe to show: no secrets, no image bytes, no headers."""
 
 from __future__ import annotations
 

@@ -305,14 +305,14 @@ def _as_httpx(error: Exception) -> httpx.HTTPError:
         case aiohttp.ConnectionTimeoutError():
             return httpx.ConnectTimeout(name)
         case aiohttp.ClientHttpProxyError():
-            # What a proxy says to CONNECT; the request itself has not been sent.
+            # The proxy's answer to CONNECT; the request itself has not been sent.
             return httpx.ProxyError(str(error.status))
         case aiohttp.ClientConnectorError():
             return httpx.ConnectError(name)
         case aiohttp.ServerTimeoutError() | TimeoutError():
             return httpx.ReadTimeout(name)
         case aiohttp.ClientPayloadError() if "ConnectionResetError" in str(error):
-            # That the connection broke, and was not just closed early, stands nowhere but in the text.
+            # Only the text tells a broken connection from one that was closed early.
             return httpx.ReadError(name)
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
             return httpx.RemoteProtocolError(name)

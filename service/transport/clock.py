@@ -19,7 +19,7 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where the transport gets time and chance from.
+    """The transport's source of time and randomness.
 
     Attributes:
         now: A monotonic instant in seconds, the running event loop's time; deadlines are instants of it.

@@ -203,7 +203,7 @@ class Conversation:
         return self._attempt(error.kind.value, status)
 
     def _attempt(self, outcome: str, status: int | None = None) -> Attempt:
-        """What has just ended, as it is recorded."""
+        """The record of the attempt that has just ended."""
         return Attempt(
             provider=self._upstream.endpoint.provider,
             model=self._call.model,

@@ -96,7 +96,7 @@ class _Limited(Credentials):
         whole = self._whole.ring
         if whole is None:
             return None
-        # Where none of the names is known any more, there is no key to choose: that is not to ask without one.
+        # If none of the names is known any more, the ring is empty: that does not mean to ask without a key.
         return replace(whole, keys=tuple(key for key in whole.keys if key.name in self._names))
 
     def rest(self, name: str, until: float, reason: ErrorKind, now: float, model: str = "") -> None:

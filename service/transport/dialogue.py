@@ -29,7 +29,7 @@ class Dialogue:
         return _advanced(self._exchange, None)
 
     def answer(self, response: HttpResponse) -> HttpRequest | CallResult:
-        """What follows the answer to the latest request. Raises as the translator."""
+        """The next request, or the result, after the answer to the latest request. Raises as the translator."""
         self._answers.append(response)
         return _advanced(self._exchange, response)
 

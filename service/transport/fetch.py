@@ -34,7 +34,7 @@ _data_url_head = re.compile(
 
 
 class ChosenBy(Enum):
-    """Who chose the URL, and so whose fault it is when it does not work."""
+    """The party that chose the URL, and so is at fault when it does not work."""
 
     CALLER = "caller"
     PROVIDER = "provider"
@@ -42,7 +42,7 @@ class ChosenBy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """What a fetch may do.
+    """The limits of a fetch.
 
     Attributes:
         max_bytes: Most bytes of an image.

@@ -23,7 +23,7 @@ _LOG_EVERY_S = 10.0
 
 
 def own_fault(error: BaseException) -> str:
-    """What this process has run out of, as a noun; empty where the failure is not of that kind.
+    """The resource that this process has run out of, as a noun; empty if the failure is of another kind.
 
     Args:
         error: As the operating system raised it; several in one, as happy eyeballs collects them, are told apart by

@@ -175,7 +175,7 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 
 def _translated(error: httpx.HTTPError) -> GatewayError:
-    """What a failure of the connection means. Messages are ours: the library's may quote the request."""
+    """The error that a failure of the connection means. Messages are ours: the library's may quote the request."""
     match error:
         case OutOfResourcesError():
             fault_log.tell(str(error))

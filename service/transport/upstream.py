@@ -1,4 +1,4 @@
-"""What the executor is given for a call to a provider, and what it gives back."""
+"""The executor's input for a call to a provider, and its output."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EmitCallEvent = Callable[[CallEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class ExchangeSettings:
-    """How the executor treats one provider.
+    """The executor's settings for one provider.
 
     Attributes:
         poll_timeout_s: Seconds for a single poll, which asks but does not work.
         max_response_bytes: Most bytes of an answer, decompressed.
         cancel_timeout_s: Seconds for the request that stops abandoned work.
-        retry: How patient and how persistent it is.
+        retry: The timeouts and retries.
     """
 
     poll_timeout_s: float = 60.0

@@ -1,4 +1,4 @@
-"""How a server is reached: directly or through a proxy, and with which certificate of our own."""
+"""The way to a server: directly or through a proxy, and with which certificate of our own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Proxies:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How one provider is reached.
+    """The way to one provider.
 
     Attributes:
         ssl_context: Verifies its certificate and shows one of ours; None: the client's own context.

@@ -46,7 +46,7 @@ def beside(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) ->
     directory = tmp_path_factory.mktemp("grpc-gateway")
     ran(["go", "build", "-o", directory / "grpc-gateway", "."], EXAMPLE)
     (port,) = free_ports(1)
-    command = [directory / "grpc-gateway", "-listen", f"127.0.0.1:{port}", "-service", gateway.grpc]
+    command = [str(directory / "grpc-gateway"), "-listen", f"127.0.0.1:{port}", "-service", gateway.grpc]
     process = subprocess.Popen(command)
     try:
         for _ in range(200):

@@ -64,8 +64,9 @@ def test_a_failure_is_told_with_its_details(call: Caller, photo: Path) -> None:
     assert any(line.startswith("request ") for line in details)
 
 
-def test_time_may_run_out(call: Caller, photo: Path) -> None:
-    done = call("--whole", "--n", "10", "--size", "1792x1024", str(photo), timeout_s=0.3)
+def test_time_may_run_out(built: Caller, photo: Path) -> None:
+    with refusing_server() as (_, target):
+        done = built("--whole", str(photo), target=target, timeout_s=0.3)
     assert done.returncode == 1
     first = done.stderr.splitlines()[0].lower().replace("_", "")
     # Rust's client names its own timer so.

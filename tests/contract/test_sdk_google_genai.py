@@ -15,6 +15,7 @@ from google.oauth2.credentials import Credentials
 from provider_case import RESULTS, SOURCE
 from recording_server import RecordedRequest, RecordingServer
 from vendor_answers import answers
+from whole_body import whole
 
 from service.catalog.profile import Profile
 from service.core.calls import ProviderCall
@@ -61,7 +62,7 @@ def canonical(value: Any) -> Any:
 
 def assert_same(sdk: RecordedRequest, request: SignableRequest, url: str) -> None:
     assert (sdk.method, url + sdk.target) == (request.method, request.url)
-    assert canonical(json.loads(sdk.body)) == canonical(json.loads(request.body))
+    assert canonical(json.loads(sdk.body)) == canonical(json.loads(whole(request.body)))
     compared = {name: value for name, value in sdk.headers.items() if name not in OF_THE_CONNECTION}
     assert {name: value for name, value in compared.items() if name not in NOT_SENT} == dict(request.headers)
     assert set(compared) - set(request.headers) == set(NOT_SENT)

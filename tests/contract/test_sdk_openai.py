@@ -11,6 +11,7 @@ import pytest
 from exchange_driver import drive
 from provider_case import CREDENTIAL, SECRET, SOURCE, answer
 from recording_server import RecordedRequest, RecordingServer, form_parts
+from whole_body import whole
 
 from service.catalog.profile import Profile
 from service.core.calls import ProviderCall
@@ -70,10 +71,10 @@ def sent_by_us(translator: Translator, call: ProviderCall, endpoint: Endpoint) -
     request = drive(translator.vary(call, Profile(), endpoint), ()).requests[0]
     assert request.body is not None
     body = encode_body(request.body)
-    signable = SignableRequest(request.method, request.url, request.headers, body.content)
+    signable = SignableRequest(request.method, request.url, request.headers, whole(body.content))
     authorization = translator.authorization(signable, CREDENTIAL, endpoint, datetime(2026, 11, 22, tzinfo=UTC))
     headers = {**request.headers, **authorization, "content-type": body.content_type}
-    return RecordedRequest(request.method, request.url.removeprefix("http://sdk.test"), headers, body.content)
+    return RecordedRequest(request.method, request.url.removeprefix("http://sdk.test"), headers, whole(body.content))
 
 
 def assert_same(sdk: RecordedRequest, ours: RecordedRequest) -> None:
@@ -120,9 +121,11 @@ def test_variations_are_asked_for_as_by_openais_client() -> None:
 def test_azures_deployments_are_asked_as_by_openais_client(auth: str, given: str) -> None:
     """The deployment names the model; that the client repeats it in the form is the one difference in the body."""
 
+    credential: dict[str, Any] = {given: SECRET}
+
     def ask(url: str) -> None:
         with openai.AzureOpenAI(
-            azure_endpoint=url, api_version="2025-04-01-preview", max_retries=0, **{given: SECRET}
+            azure_endpoint=url, api_version="2025-04-01-preview", max_retries=0, **credential
         ) as client:
             client.images.edit(**EDIT)
 

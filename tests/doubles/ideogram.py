@@ -103,9 +103,10 @@ async def _images(form_name: str, call: Call, values: Mapping[str, Any]) -> list
     if call.failure is Failure.EMPTY_RESULT:
         return []
     source = call.request.form.files[0].data
-    size = tuple(int(side) for side in values["resolution"].split("x")) if "resolution" in values else None
-    if size is None and form_name == "v3":
-        size = (1024, 1024)
+    size = (1024, 1024) if form_name == "v3" else None
+    if "resolution" in values:
+        width, height = values["resolution"].split("x")
+        size = (int(width), int(height))
     seed = values.get("seed", call.request.order + 1)
     made = await images.make_variations(source, values.get("num_images", 1), size=size, seed=seed)
     refused = len(made) - 1 if call.failure is Failure.PARTIAL_REFUSAL else None

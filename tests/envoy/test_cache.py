@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 from PIL import Image
 from redis_server import RedisServer, redis_process  # noqa: F401
 from running_gateway import RunningGateway, running_gateway
@@ -222,7 +222,7 @@ def test_deleting_needs_the_credential(caching_gateway: RunningGateway) -> None:
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_the_sdk_asks_with_its_extra_headers(caching_gateway: RunningGateway, small_png: bytes) -> None:
     with OpenAI(
-        base_url=f"{caching_gateway.url}/v1", api_key=ALICE, http_client=httpx.Client(trust_env=False)
+        base_url=f"{caching_gateway.url}/v1", api_key=ALICE, http_client=DefaultHttpxClient(trust_env=False)
     ) as client:
         answers = [
             client.images.create_variation(

@@ -15,6 +15,7 @@ from gateway_of_doubles import FALLBACK, SIZE, VARIATIONS, Caller, asked, gatewa
 from imagevariations.v1 import image_variation_pb2 as pb
 from imagevariations.v1 import image_variation_service_pb2_grpc
 from running_gateway import RunningGateway
+from waiting import wait_until
 
 from tests.doubles.server import DoublesServer
 
@@ -40,14 +41,6 @@ def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) ->
 def address(request: pytest.FixtureRequest, gateway: RunningGateway) -> str:
     """Where a native gRPC client goes."""
     return gateway.grpc if request.param == "directly" else gateway.url.removeprefix("http://")
-
-
-def wait_until(happened: Callable[[], Any], within_s: float = 10.0) -> None:
-    """Waits for what happens in another process or thread, which has no event of ours to set."""
-    end = time.monotonic() + within_s
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)  # noqa: TID251 - waits for another process, not on an event loop
 
 
 async def until(happened: Callable[[], Any]) -> None:
@@ -146,7 +139,7 @@ class TestCallersWhoGoAway:
         async with grpc.aio.insecure_channel(address) as channel:
             stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
             call = stub.StreamImageVariation(message(small_png, FAL))
-            assert (await call.read()).attempt_started.provider == "fal"
+            assert (await read(call)).attempt_started.provider == "fal"
             await until(lambda: any(request.method == "GET" for request in doubles.state.requests("fal")))
             call.cancel()
             await until(lambda: cancelled_in_the_queue(doubles))
@@ -209,12 +202,19 @@ class TestStreams:
         async with grpc.aio.insecure_channel(address) as channel:
             stub = image_variation_service_pb2_grpc.ImageVariationServiceStub(channel)
             call = stub.StreamImageVariation(message(small_png, GEMINI, FALLBACK), timeout=30)
-            kinds = [(await call.read()).WhichOneof("event") for _ in range(4)]
+            kinds = [(await read(call)).WhichOneof("event") for _ in range(4)]
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
         assert kinds == ["attempt_started", "attempt_failed"] * 2
         assert caught.value.code() is grpc.StatusCode.UNKNOWN
         assert GEMINI in (caught.value.details() or "")
+
+
+async def read(call: grpc.aio.UnaryStreamCall[Any, pb.StreamImageVariationResponse]) -> pb.StreamImageVariationResponse:
+    """The next event of a stream that has not ended."""
+    event = await call.read()
+    assert isinstance(event, pb.StreamImageVariationResponse)
+    return event
 
 
 def message(image: bytes, model: str, *fallbacks: str) -> pb.CreateImageVariationRequest:

@@ -54,6 +54,7 @@ KEYS = [
     key("narrow", providers=["recraft"]),
     key("poor", budgets=[{"usd": 0.04, "window": "1d"}]),
     key("slow", rate_limits=[{"requests": 1, "window": "1h"}]),
+    key("careless", rate_limits=[{"requests": 6, "window": "1h"}]),
     key("pictures", rate_limits=[{"images": 2, "window": "1h"}]),
     key("watched", rate_limits=[{"requests": 100, "window": "1m"}]),
 ]
@@ -223,6 +224,26 @@ def test_a_rate_limit_says_when_to_come_back_and_where_one_stands(
     assert [second.headers[name] for name in RATE_HEADERS[:2]] == ["1", "0"]
 
 
+def test_requests_that_are_refused_for_their_faults_count_too(gateway: RunningGateway, picture: bytes) -> None:
+    headers = {"authorization": f"Bearer {secret('careless')}"}
+    faults: list[dict[str, Any]] = [
+        {"data": {"n": "0"}, "files": {"image": picture}},
+        {"data": {"n": "many"}, "files": {"image": picture}},
+        {"data": {"model": "nobody/nothing"}, "files": {"image": picture}},
+        {"data": {"model": MODEL}, "files": {"image": b"no picture"}},
+        {"json": {"image": "?"}},
+        {"content": b"{", "headers": {"content-type": "application/json"}},
+    ]
+    with httpx.Client(base_url=gateway.url, headers=headers, trust_env=False, timeout=20) as client:
+        for number, fault in enumerate(faults, 1):
+            answer = client.post(VARIATIONS, **fault)
+            assert answer.status_code in (400, 404), answer.text
+            assert answer.headers["x-ratelimit-remaining-requests"] == str(6 - number)
+        answer = client.post(VARIATIONS, **faults[0])
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) > 0
+
+
 def test_a_stream_is_refused_before_it_begins(gateway: RunningGateway, picture: bytes) -> None:
     headers = {"authorization": f"Bearer {secret('disabled')}"}
     for path in (VARIATIONS, f"{VARIATIONS}:stream"):
@@ -250,7 +271,7 @@ def test_every_answer_tells_where_one_stands(
         listed = client.get("/v1/models", headers={"authorization": f"Bearer {secret('watched')}"})
     answers = [post(gateway, picture, secret("watched"), n=99), listed, post(gateway, picture, secret("watched"))]
     assert [answer.status_code for answer in answers] == [400, 200, 200]
-    assert [answer.headers[RATE_HEADERS[1]] for answer in answers] == ["100", "100", "99"]
+    assert [answer.headers[RATE_HEADERS[1]] for answer in answers] == ["99", "100", "98"]
 
 
 def test_a_key_lists_what_it_may_use(gateway: RunningGateway) -> None:
@@ -282,7 +303,7 @@ def replicas(
     doubles: DoublesServer,
     redis_server: RedisServer,
 ) -> Iterator[tuple[RunningGateway, RunningGateway]]:
-    settings = {
+    settings: dict[str, Any] = {
         "providers": {"recraft": section(doubles, "recraft")},
         "state": redis_server.url,
         "keys": [

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import httpx
@@ -55,7 +56,7 @@ async def test_health_answers_while_ten_variations_are_being_made(gateway: Runni
         answered = 0
         begun = time.monotonic()
         while not work.done():
-            await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            await health.Check(health_pb2.HealthCheckRequest(), timeout=5)  # type: ignore[attr-defined]  # its stubs know no methods
             answered += 1
             await asyncio.sleep(0.01)
         elapsed = time.monotonic() - begun
@@ -117,33 +118,51 @@ def quick_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cli
             yield client
 
 
-@given(data=st.data())
-@settings(
-    max_examples=2000,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
+_LOOK = settings(
+    deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], max_examples=150
 )
+
+
+@given(data=st.data())
+@_LOOK
 def test_a_mutated_body_is_an_answer_or_a_clear_error(
     quick_client: httpx.Client, tiny_body: bytes, data: st.DataObject
 ) -> None:
-    body = bytearray(tiny_body)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(body)))
-        match data.draw(st.sampled_from(["flip", "insert", "delete", "repeat", "truncate"])):
+    """Over the socket; the reader itself gets thousands of such bodies in its own tests."""
+    answered_or_refused(quick_client, mutated(tiny_body, data.draw))
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@settings(_LOOK, max_examples=2000)
+def test_many_mutated_bodies_are_answers_or_clear_errors(
+    quick_client: httpx.Client, tiny_body: bytes, data: st.DataObject
+) -> None:
+    answered_or_refused(quick_client, mutated(tiny_body, data.draw))
+
+
+def mutated(good: bytes, draw: Callable[[st.SearchStrategy[Any]], Any]) -> bytes:
+    """``good`` with up to four changes of a few bytes each."""
+    body = bytearray(good)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(body)))
+        match draw(st.sampled_from(["flip", "insert", "delete", "repeat", "truncate"])):
             case "flip" if at < len(body):
-                body[at] ^= data.draw(st.integers(1, 255))
+                body[at] ^= draw(st.integers(1, 255))
             case "insert":
-                body[at:at] = data.draw(st.binary(min_size=1, max_size=12))
+                body[at:at] = draw(st.binary(min_size=1, max_size=12))
             case "delete":
-                del body[at : at + data.draw(st.integers(1, 40))]
+                del body[at : at + draw(st.integers(1, 40))]
             case "repeat":
-                body[at:at] = body[at : at + data.draw(st.integers(1, 80))]
+                body[at:at] = body[at : at + draw(st.integers(1, 80))]
             case "truncate":
                 del body[at:]
-    answer = quick_client.post(
-        VARIATIONS, content=bytes(body), headers={"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return bytes(body)
+
+
+def answered_or_refused(client: httpx.Client, body: bytes) -> None:
+    answer = client.post(
+        VARIATIONS, content=body, headers={"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
     )
     assert answer.status_code in (200, 400, 404, 413, 415), answer.text
     if answer.status_code != 200:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from gateway_of_doubles import FALLBACK, Caller, asked, attempts, gateway_of_doubles, pictures, section, told_maker
@@ -19,7 +20,7 @@ FAILURES, COOLDOWN_S = 3, 1.2
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, doubles_process: DoublesServer) -> Iterator[RunningGateway]:
     names = ("opens", "recovers", "relapses", "innocent", "split", "refusing")
-    one_a_call = {"models": {MODEL: {"max_n": 1}}}
+    one_a_call: dict[str, Any] = {"models": {MODEL: {"max_n": 1}}}
     providers = {name: section(doubles_process, "openai", **one_a_call) for name in names}
     with gateway_of_doubles(
         tmp_path_factory.mktemp("gateway"),

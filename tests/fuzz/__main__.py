@@ -21,7 +21,7 @@ CORPUS = HERE / "corpus"
 FAILURES = HERE / "failures"
 IN_PROCESS_NAMES = ("form", "json", "image")
 TARGETS = (*IN_PROCESS_NAMES, "socket")
-INSTRUMENTED = ["service.api.form", "service.api.validation", "service.api.convert", "service.imaging", "multipart"]
+INSTRUMENTED = ["service.api.rest", "service.api.validation", "service.api.convert", "service.imaging", "multipart"]
 
 
 def main() -> int:

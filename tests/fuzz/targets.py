@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from imagevariations.v1 import image_variation_pb2 as pb
-from service.api.form import parse_form
 
 from service.api.convert import fields_from_message
+from service.api.rest.body import whole_body
+from service.api.rest.form import parse_form
 from service.api.validation import checked
 from service.core.errors import ErrorKind, GatewayError
 from service.imaging.inspect import ImageLimits, inspect
@@ -39,7 +40,7 @@ def form(data: bytes) -> None:
     if separator and first.startswith(b"multipart/"):
         content_type, data = first.decode("latin-1"), rest
     with only_told_errors():
-        checked(parse_form(content_type, data))
+        checked(parse_form(whole_body(content_type, data)))
 
 
 def json(data: bytes) -> None:

@@ -95,7 +95,7 @@ def test_a_header_that_is_not_ascii_is_an_invalid_argument_in_grpc(gateway: Runn
     with http2_connection(gateway.url) as connection:
         connection.sendall(request_frame(1, "POST", "/imagevariations.v1.ModelService/ListModels", odd))
         answer = next(payload for kind, _, stream, payload in frames(connection) if (kind, stream) == (HEADERS, 1))
-    headers = dict(Decoder().decode(answer))
+    headers = {str(name): str(value) for name, value in Decoder().decode(answer)}
     assert (headers[":status"], headers["grpc-status"]) == ("200", "3")
     assert "x-note" in headers["grpc-message"]
 

@@ -27,7 +27,7 @@ def test_others_are_served_while_nobody_reads(
 ) -> None:
     with many_connections(gateway.url, READERS, receive_buffer=4096) as readers:
         for reader in readers:
-            reader.sendall(form_request(small_image, path=path, **cached_answer))
+            reader.sendall(form_request(small_image, path=path, headers=None, **cached_answer))
         for reader in readers:
             # The answers have begun, so the windows fill.
             assert reader.recv(12) == b"HTTP/1.1 200"

@@ -6,7 +6,25 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-_WRONG = (None, True, False, 0, -1, 1.5, 10**30, "", "x", "\ud800", [], [None], [[]], ["x"], {}, {"x": None}, [{}])
+_WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    10**30,
+    "",
+    "x",
+    "\ud800",
+    [],
+    [None],
+    [[]],
+    ["x"],
+    {},
+    {"x": None},
+    [{}],
+)
 
 
 def corruptions(good: Any) -> Iterator[Any]:

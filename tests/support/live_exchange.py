@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -31,7 +32,11 @@ from service.transport.upstream import CallOutcome, ExchangeSettings, Upstream
 from tests.doubles.framework import VendorDouble
 from tests.doubles.server import DoublesServer
 
+# Nothing here speaks TLS, and to load the public authorities for every test takes a tenth of a second.
+_TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
+
+@functools.cache
 def photo(width: int = 320, height: int = 320) -> EncodedImage:
     """A colourful PNG that every vendor's limits allow."""
     gradient = Image.merge("RGB", [Image.linear_gradient("L").rotate(turn) for turn in (0, 90, 180)])
@@ -130,8 +135,7 @@ def _credentials(double: VendorDouble) -> list[Credential]:
 @asynccontextmanager
 async def open_exchange(server: DoublesServer) -> AsyncIterator[LiveExchange]:
     """An executor for one test; nothing that it opens outlives the block."""
-    # Nothing here speaks TLS, and to load the public authorities for every test takes its time.
-    fetcher = ImageFetcher(resolver=SystemResolver(), ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    fetcher = ImageFetcher(resolver=SystemResolver(), ssl_context=_TRUSTS_NOBODY)
     policy = FetchPolicy(allowed_origins=frozenset({server.url}))
     waits: list[float] = []
 
@@ -145,7 +149,7 @@ async def open_exchange(server: DoublesServer) -> AsyncIterator[LiveExchange]:
     async def fetch(url: str) -> bytes:
         return await fetcher.fetch_image_url(url, policy=policy, chosen_by=ChosenBy.PROVIDER)
 
-    async with open_client() as client:
+    async with open_client(ssl_context=_TRUSTS_NOBODY) as client:
         executor = Executor(client, fetch, clock=Clock(now, note_and_go_on))
         try:
             yield LiveExchange(server, executor, waits)

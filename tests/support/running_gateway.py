@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +46,25 @@ class RunningGateway:
 
 @contextlib.contextmanager
 def running_gateway(
-    directory: Path, configuration: str = "", environment: Mapping[str, str] | None = None
+    directory: Path,
+    configuration: str = "",
+    environment: Mapping[str, str] | None = None,
+    *,
+    before: Sequence[str] = (),
 ) -> Iterator[RunningGateway]:
     """Starts ``python -m service up`` in a directory of its own and stops it in the end, as Ctrl-C would.
 
     Args:
         configuration: The text of its gateway.yaml.
         environment: Further environment variables; the vendors' keys of whoever runs the tests are left out.
+        before: A command that runs it, in the same process.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "gateway.yaml").write_text(configuration, encoding="utf-8")
     http_port, grpc_port = free_ports(2)
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "up", "--config", "gateway.yaml"],
+            [*before, sys.executable, "-m", "service", "up", "--config", "gateway.yaml"],
             cwd=directory,
             env={
                 "PATH": os.environ["PATH"],
@@ -81,6 +86,10 @@ def running_gateway(
     finally:
         process.send_signal(signal.SIGINT)
         try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+            # A test may have left work that never ends.
+            process.send_signal(signal.SIGINT)
             process.wait(timeout=40)
         finally:
             process.kill()

@@ -61,7 +61,7 @@ class ScriptedService:
             while data := connection.recv(65536):
                 for event in state.receive_data(data):
                     if isinstance(event, h2.events.RequestReceived):
-                        paths[event.stream_id] = dict(event.headers)[":path"]
+                        paths[event.stream_id] = {str(name): str(value) for name, value in event.headers}[":path"]
                     elif isinstance(event, h2.events.StreamEnded) and not self._answer(state, event.stream_id, paths):
                         return
                 connection.sendall(state.data_to_send())

@@ -5,6 +5,7 @@ Pictures are H x W x 3 bytes, RGB.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +62,9 @@ def explain(source: Pixels, other: Pixels) -> Explanation:
     if similarity is None or inliers < 12:
         return Explanation(inliers, 0.0, mirrored)
     start = _square(source[:, ::-1] if mirrored else source, _SIDE).astype(np.float32) / 255
-    wanted = _square(other, _SIDE).astype(np.float32) / 255
+    unsmoothed = _square(other, _SIDE).astype(np.float32) / 255
     moved = cv2.GaussianBlur(cv2.warpAffine(start, similarity, (_SIDE, _SIDE)), (0, 0), 2)
-    wanted = cv2.GaussianBlur(wanted, (0, 0), 2)
+    wanted = cv2.GaussianBlur(unsmoothed, (0, 0), 2)
     covered = cv2.warpAffine(np.ones((_SIDE, _SIDE), np.float32), similarity, (_SIDE, _SIDE)) > 0.99
     colours = np.concatenate([moved[covered], np.ones((int(covered.sum()), 1), np.float32)], 1)
     matrix = np.linalg.lstsq(colours, wanted[covered], rcond=None)[0]
@@ -71,14 +72,19 @@ def explain(source: Pixels, other: Pixels) -> Explanation:
     return Explanation(inliers, float(right.sum() / covered.size), mirrored)
 
 
+def _features(picture: Pixels) -> tuple[Sequence[cv2.KeyPoint], npt.NDArray[Any] | None]:
+    """ORB's key points and their descriptors; None for these where there are none, which OpenCV's stubs do not say."""
+    detector = cv2.ORB.create(1200, fastThreshold=8)
+    return detector.detectAndCompute(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None)
+
+
 def _register(source: Pixels, other: Pixels) -> tuple[int, Any, bool]:
     """Inliers, 2 x 3 matrix (or None) and mirroring of the similarity that most ORB features agree on."""
-    detector = cv2.ORB_create(1200, fastThreshold=8)
-    wanted_points, wanted = detector.detectAndCompute(cv2.cvtColor(_square(other, _SIDE), cv2.COLOR_RGB2GRAY), None)
+    wanted_points, wanted = _features(_square(other, _SIDE))
     best: tuple[int, Any, bool] = (0, None, False)
     for mirrored in (False, True):
         picture = _square(source[:, ::-1] if mirrored else source, _SIDE)
-        points, found = detector.detectAndCompute(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None)
+        points, found = _features(picture)
         if found is None or wanted is None:
             continue
         matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(found, wanted)

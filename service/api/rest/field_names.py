@@ -8,9 +8,21 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 TEXT_NAMES: Final = frozenset(
-    {"model", "image_url", "size", "response_format", "user", "prompt", "output_format", "quality", "background"}
+    {
+        "model",
+        "image_url",
+        "size",
+        "response_format",
+        "user",
+        "prompt",
+        "output_format",
+        "fit",
+        "fit_ground",
+        "quality",
+        "background",
+    }
 )
-NUMBER_NAMES: Final = frozenset({"n", "seed", "strength"})
+NUMBER_NAMES: Final = frozenset({"n", "seed", "strength", "output_compression"})
 NAMES: Final = tuple(sorted(TEXT_NAMES | NUMBER_NAMES | {"image", "fallbacks", "provider_options"}))
 MOST_NAMES_TOLD: Final = 10
 _MOST_PARAMETERS = 50

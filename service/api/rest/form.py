@@ -79,6 +79,9 @@ def parse_form(body: Body) -> Fields:
         image_given=bool(collected.images),
         n=_number("n", single.get("n"), _WHOLE_NUMBER, int, "a whole number from 1 to 10"),
         seed=_number("seed", single.get("seed"), _WHOLE_NUMBER, int, "a whole number from 0 to 4294967295"),
+        output_compression=_number(
+            "output_compression", single.get("output_compression"), _WHOLE_NUMBER, int, "a whole number from 0 to 100"
+        ),
         strength=_number("strength", single.get("strength"), _DECIMAL_NUMBER, float, "a number from 0 to 1"),
         fallbacks=list(_fallbacks(collected)),
         provider_options=_provider_options(single.get("provider_options"), collected.options),

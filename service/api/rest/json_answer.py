@@ -13,7 +13,7 @@ import pybase64
 
 from service.api.status import error_facts
 from service.core.errors import GatewayError
-from service.core.values import Attempt, Usage
+from service.core.values import NOTHING_SAID, Attempt, Provenance, Usage
 from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted, VisibleEvent
 from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 
@@ -132,7 +132,22 @@ def _extra_fields(outcome: Outcome) -> dict[str, Any]:
         extra["cost_usd"] = outcome.cost_usd
     if warnings:
         extra["warnings"] = warnings
+    said = [image.provenance for image in outcome.images]
+    if any(each != NOTHING_SAID for each in said):
+        extra["provenance"] = [_provenance(each) for each in said]
+    if outcome.seeds:
+        extra["seeds"] = [str(seed) for seed in outcome.seeds]
+    if outcome.finish_reasons:
+        extra["finish_reasons"] = outcome.finish_reasons
+    if outcome.aspect_ratio:
+        extra["aspect_ratio"] = outcome.aspect_ratio
     return extra
+
+
+def _provenance(said: Provenance) -> dict[str, Any]:
+    lists = {"found": said.found, "kept": said.kept, "written": said.written}
+    shown: dict[str, Any] = {name: statements for name, statements in lists.items() if statements}
+    return shown | _present(digital_source_type=said.digital_source_type)
 
 
 def _cache(report: CacheReport) -> dict[str, Any]:

@@ -27,11 +27,14 @@ _OTHER_NAMES: Final = {
     "responseFormat": "response_format",
     "outputFormat": "output_format",
     "providerOptions": "provider_options",
+    "fitGround": "fit_ground",
+    "outputCompression": "output_compression",
 }
 _IMAGE_WANTED = "image must be the file in base64 or a data URL, as text"
 _WANTED: Final = {
     "n": "a whole number from 1 to 10, without quotes",
     "seed": "a whole number from 0 to 4294967295, without quotes",
+    "output_compression": "a whole number from 0 to 100, without quotes",
     "strength": "a number from 0 to 1, without quotes",
     "image_url": 'the URL itself, as text: "image_url": "https://…"',
     "fallbacks": 'a list such as ["openai/gpt-image-2", {"provider": "local", "model": "vary"}]',
@@ -66,6 +69,7 @@ def parse_json(body: Body) -> Fields:
         image_given=image is not None,
         n=_whole_number(fields, "n"),
         seed=_whole_number(fields, "seed"),
+        output_compression=_whole_number(fields, "output_compression"),
         strength=_number(fields, "strength"),
         fallbacks=_fallbacks(fields.pop("fallbacks", None)),
         provider_options=_provider_options(fields.pop("provider_options", None)),

@@ -42,7 +42,7 @@ def order_of(kind: Kind) -> tuple[str, ...]:
 
 
 def idea_and_variant(kind: Kind, index: int, idea: str | None, *, framing_only: bool) -> tuple[str, int]:
-    """What image ``index`` is: an idea, and how often it was taken by images before it."""
+    """The idea of image ``index``, and how many earlier images took the same one."""
     if idea is not None:
         return idea, index
     order = _FRAMINGS if framing_only else order_of(kind)

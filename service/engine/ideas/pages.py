@@ -30,12 +30,12 @@ _LAMPS = {
     "dusk": (0.80, 0.86, 1),
     "low": (0.86, 0.84, 0.80),
 }
-"""What white paper looks like under each light; any other leaves it white."""
+"""The colour of white paper under each light; any other light leaves it white."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """How a page lies in the frame.
+    """The pose of a page in the frame.
 
     Attributes:
         scale: Of the largest size that fits.

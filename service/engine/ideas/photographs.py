@@ -48,7 +48,7 @@ class View:
 
     @property
     def skin(self) -> FloatArray | None:
-        """Where faces are; None without any."""
+        """The mask of the faces; None without any."""
         if not self.faces:
             return None
         heads = [face.grown(0.15, 0.35, 0.15, 0.3) for face in self.faces]
@@ -56,7 +56,7 @@ class View:
 
     @property
     def keep(self) -> FloatArray:
-        """Where a painting must be fine: faces half, text wholly."""
+        """The mask of areas that a painting must keep fine: faces half, text wholly."""
         longest = max(self.matte.shape)
         heads = [face.grown(0.1, 0.2, 0.1, 0.1) for face in self.faces]
         faces = gaussian_blur(box_mask(self.matte.shape, heads), longest / 60) * 0.55
@@ -107,7 +107,7 @@ def _brightness(task: Task) -> float:
 
 
 def _centre(task: Task, view: View) -> tuple[float, float]:
-    """Where what matters lies, in pixels of the view."""
+    """The centre of the important parts, in pixels of the view."""
     scene = task.scene
     weight = scene.protect if scene.has_subject else resize(scene.salience, scene.height, scene.width) ** 2
     coarse = weight[::4, ::4]

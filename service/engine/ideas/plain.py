@@ -336,7 +336,7 @@ def _studio(task: Task, posed: _Posed, hue: float) -> FloatArray:
 
 
 def _on_black(task: Task, posed: _Posed) -> FloatArray:
-    """What stands on black (scans, stars, logos): other light on it, and black stays black."""
+    """Pictures on black (scans, stars, logos): the content gets another light, and black stays black."""
     if is_white_ink(task.scene):
         return _white_on_black(task, posed)
     names = {"closer": "natural", "wider": "gold", "light": "evening", "mood": "high"}

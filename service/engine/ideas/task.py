@@ -1,4 +1,4 @@
-"""What one variation is asked to be, and what it became."""
+"""The task of making one variation, and its result."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Task:
         return self.strength / NEUTRAL_STRENGTH
 
     def amount(self, neutral: float) -> float:
-        """How much of a light or a look: ``neutral`` at strength .5, a fifth of it at least."""
+        """The amount of a light or a look: ``neutral`` at strength .5, and at least a fifth of it."""
         if not self.relights:
             return 0.0
         return neutral * float(np.clip(self.effort, 0.2, 1.35))

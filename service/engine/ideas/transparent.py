@@ -137,7 +137,7 @@ def _paint(task: Task, image: FloatArray, alpha: FloatArray, matrix: Matrix) -> 
 
 
 def _inked(task: Task, image: FloatArray, alpha: FloatArray, matrix: Matrix) -> Layer:  # noqa: ARG001
-    """What is dark becomes a colour, what is white stays."""
+    """Dark parts take on a colour; white parts stay."""
     hue = _INKS[(int(task.generator().integers(len(_INKS))) + task.variant) % len(_INKS)]
     ink = colour(hue, 0.75, 0.55)
     return image + (1 - image) * ink, alpha

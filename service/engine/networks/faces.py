@@ -1,4 +1,4 @@
-"""Where faces are: CenterFace (Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019;
+"""Face detection: CenterFace (Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019;
 code and weights MIT), run by OpenCV."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where people are: MediaPipe's selfie segmentation (Apache-2.0), run by OpenCV."""
+"""People segmentation: MediaPipe's selfie segmentation (Apache-2.0), run by OpenCV."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _lock = threading.Lock()
 
 
 def find_people(pixels: ByteArray) -> FloatArray | None:
-    """How likely each pixel (H x W x 3 bytes, RGB) shows a person, 0..1, H x W; None without the network.
+    """The probability that each pixel (H x W x 3 bytes, RGB) shows a person, 0..1, H x W; None without the network.
 
-    It was made for people before a camera, and also answers to animals; on skies it may answer anything.
+    The network was made for people before a camera. It also responds to animals, and is unreliable on skies.
     """
     network = weights.load(weights.PERSON, _open)
     if network is None:

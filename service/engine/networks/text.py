@@ -1,4 +1,4 @@
-"""Where text is and whether it can be read: PP-OCRv4's detector and recogniser (Apache-2.0), run by onnxruntime."""
+"""Text detection and a legibility check: PP-OCRv4's detector and recogniser (Apache-2.0), run by onnxruntime."""
 
 from __future__ import annotations
 

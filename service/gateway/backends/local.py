@@ -22,8 +22,9 @@ from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.backends.pace import Pace
 from service.imaging.decode import decode
 from service.imaging.encode import encode_array
-from service.imaging.inspect import ImageLimits
-from service.imaging.resize import fit_within
+from service.imaging.inspect import ImageLimits, decode_cost, inspect
+from service.imaging.provenance import DigitalSourceType, write_source_type
+from service.imaging.resize import fit_within, size_within
 
 _log = logging.getLogger("service.engine")
 
@@ -99,6 +100,7 @@ class LocalBackend:
                 self._pace.measured(_ANALYSING, _SOURCE_PIXELS, lambda: self._analyse(call)),
                 deadline=ends,
                 cost_s=analysing_s,
+                decoded_bytes=self._analysis_cost(call),
             )
 
             def make(index: int) -> ProducedImage:
@@ -114,7 +116,10 @@ class LocalBackend:
                     style=options.style,
                     cancelled=stop.is_set,
                 )
-                return ProducedImage(data=encode_array(pixels, call.output_format or ImageFormat.PNG).data)
+                encoded = encode_array(pixels, call.output_format or ImageFormat.PNG)
+                # The caller's picture is altered by algorithms: the networks in the engine find things and sharpen what
+                # they enlarge, and generate nothing.
+                return ProducedImage(data=write_source_type(encoded.data, encoded.format, DigitalSourceType.ENHANCED))
 
             async def one(index: int) -> ProducedImage:
                 image = await self._pool.run(
@@ -127,7 +132,7 @@ class LocalBackend:
 
             made = await all_of(one(index) for index in range(call.n))
         finally:
-            # Whatever ended the call, work still running for it is of no use to anyone.
+            # The call has ended, for any reason: work still running for it is of no use.
             stop.set()
         return CallReport(CallResult(tuple(made), cost_usd=0.0, deployment=call.model))
 
@@ -143,6 +148,12 @@ class LocalBackend:
                 retry_after_s=overloaded.retry_after_s,
                 may_have_run=False,
             ) from None
+
+    def _analysis_cost(self, call: ProviderCall) -> int:
+        """The bytes of memory that decoding the source takes; its analysis takes less."""
+        facts = inspect(call.image.data, limits=self._limits)
+        reduced = size_within(facts.size, max_side=LARGEST_SOURCE_SIDE, max_pixels=LARGEST_SOURCE_SIDE**2)
+        return decode_cost(facts, len(call.image.data), output=reduced)
 
     def _analyse(self, call: ProviderCall) -> engine.Source:
         picture = decode(call.image.data, limits=self._limits)

@@ -1,4 +1,4 @@
-"""How long steps of the embedded engine take here, learned from how long they took."""
+"""Estimates of the embedded engine's step times on this machine, learned from measured times."""
 
 from __future__ import annotations
 

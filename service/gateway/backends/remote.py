@@ -20,7 +20,7 @@ from service.transport.upstream import Upstream
 log = logging.getLogger("service.breaker")
 
 DIRECT_KEY_NAME = "direct"
-"""What attempts call a key that the caller brought along."""
+"""The name, in attempts, of a key that the caller brought along."""
 
 
 class RemoteBackend:

@@ -18,7 +18,7 @@ from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.concurrency.tasks import started
 from service.core.errors import GatewayError
 from service.imaging.decode import decode
-from service.imaging.inspect import ImageLimits, inspect, picture_only
+from service.imaging.inspect import ImageLimits, decode_cost, inspect, picture_only
 from service.imaging.perceptual_key import SIDE, PerceptualKey, perceptual_key
 from service.imaging.picture import Picture, VipsImage, strips
 
@@ -88,7 +88,8 @@ class Fingerprints:
         def take() -> Fingerprint:
             return _fingerprint(decode(data, limits=self._limits))
 
-        taken = await self._pool.run(take)
+        cost = decode_cost(inspect(data, limits=self._limits), len(data))
+        taken = await self._pool.run(take, decoded_bytes=cost)
         self._remembered[file] = taken
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.popitem(last=False)

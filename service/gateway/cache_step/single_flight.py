@@ -28,7 +28,7 @@ class Flight(Generic[Asked, Outcome]):
             self._landed.set_result(outcome)
 
     async def landed(self) -> Outcome | GatewayError | None:
-        """What came of it; waits until that is known. Cancelling this does nothing to the work."""
+        """Waits for the result of the work, and returns it. Cancelling this wait does not affect the work."""
         await asyncio.wait([self._landed])
         return self._landed.result()
 

@@ -18,7 +18,7 @@ from service.gateway.cache_step.fingerprints import Fingerprints
 from service.gateway.cache_step.single_flight import Flight, SingleFlight
 from service.gateway.cache_step.terms import CacheDirectives, CacheSettings, parameters_of, scope_of, terms_of
 from service.gateway.outcome import CacheReport
-from service.gateway.record import NOT_STORED, Record
+from service.gateway.record import FIRST_FRAME, NOT_STORED, Record
 from service.governance.callers import Caller
 
 # About the one who asked, or the moment, rather than about what was asked for.
@@ -53,7 +53,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the result of a request belongs, and for how many seconds it may be served."""
+    """The place of a request's result in the cache, and the seconds for which it may be served."""
 
     scope: str
     namespace: str
@@ -168,7 +168,7 @@ class Caching:
         return _Place(scope.name, wishes.namespace, ttl_s, query, warnings)
 
     async def _from_others(self, query: Query) -> Hit | None:
-        """What an identical request gets that is under way; None once there is none left to wait for."""
+        """The result of an identical request under way; None once there is none left to wait for."""
         looked = False
         while (flight := self._flights.under_way(query.direct)) is not None:
             if not looked and not _looked_for(flight.asked, query):
@@ -245,7 +245,7 @@ class _Work(Turn):
         self._flight.land(made)
 
     def _own_warnings(self, record: Record) -> tuple[str, ...]:
-        return (*record.request.warnings, *self.warnings, NOT_STORED)
+        return (*record.request.warnings, *self.warnings, NOT_STORED, FIRST_FRAME)
 
     def failed(self, error: GatewayError, record: Record) -> None:
         if not record.images and error.kind not in _OWN_FAILURES:

@@ -20,7 +20,7 @@ _SHARED: Final = "shared"
 
 @dataclass(frozen=True, slots=True)
 class CacheDirectives:
-    """What a request says about the cache.
+    """The cache directives of a request.
 
     Attributes:
         namespace: A part of the caller's own cache.
@@ -42,7 +42,7 @@ NO_DIRECTIVES: Final = CacheDirectives()
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """What the operator decides about the cache.
+    """The operator's settings for the cache.
 
     Attributes:
         threshold: The least similarity of a semantic hit, where the request says none.

@@ -5,21 +5,37 @@ from __future__ import annotations
 from service.cache.entries import CachedImage
 from service.concurrency.pools import MOST_BYTES_AT_ONCE, ImagingPool
 from service.core.calls import ProducedImage
-from service.core.values import ResponseFormat, VariationRequest
+from service.core.values import EncodedImage, Provenance, ResponseFormat, VariationRequest
 from service.gateway.delivery.links import Links
 from service.gateway.outcome import FinishedImage
 from service.gateway.record import Finish
-from service.imaging.convert import finish, pass_result
+from service.imaging.convert import Wish, finish_cost, pass_result, remake_result
 from service.imaging.inspect import ImageLimits
+from service.imaging.marking import Marker
+from service.imaging.resize import Detector
 
 
 class Finisher:
-    """Turns what backends produce into what callers asked for."""
+    """Turns what backends produce into what callers asked for.
 
-    def __init__(self, pool: ImagingPool, links: Links, limits: ImageLimits) -> None:
+    Args:
+        detector: Finds what a crop should keep. None: it goes by contours.
+        marker: Makes files say how their pictures came to be. None: they say it unsigned.
+    """
+
+    def __init__(
+        self,
+        pool: ImagingPool,
+        links: Links,
+        limits: ImageLimits,
+        detector: Detector | None = None,
+        marker: Marker | None = None,
+    ) -> None:
         self._pool = pool
         self._links = links
         self._limits = limits
+        self._detector = detector
+        self._marker = marker or Marker()
 
     def bound_to(
         self, request: VariationRequest, base_url: str, holder: str = "", encoded: dict[int, CachedImage] | None = None
@@ -32,21 +48,42 @@ class Finisher:
             encoded: Where to leave the finished images by their index, for the cache.
         """
 
+        wish = Wish(
+            size=request.size,
+            format=request.output_format,
+            fit=request.fit,
+            ground=request.fit_ground,
+            compression=request.output_compression,
+            transparent=request.background == "transparent",
+        )
+
         async def finished(index: int, produced: ProducedImage) -> FinishedImage:
-            data, size, output_format, limits = produced.data, request.size, request.output_format, self._limits
-            image = None
-            if len(data) <= MOST_BYTES_AT_ONCE:
-                image = pass_result(data, size=size, output_format=output_format, limits=limits)
-            if image is None:
-                image = await self._pool.run(
-                    lambda: finish(data, size=size, output_format=output_format, limits=limits)
-                )
-            cached = CachedImage(image, produced.revised_prompt)
+            image, provenance = await self._made(produced.data, wish)
+            cached = CachedImage(image, produced.revised_prompt, provenance)
             if encoded is not None:
                 encoded[index] = cached
             return await self.delivered(index, cached, request, base_url, holder)
 
         return finished
+
+    async def _made(self, data: bytes, wish: Wish) -> tuple[EncodedImage, Provenance]:
+        """A file as wished, which says how its picture came to be; off the event loop where that takes time."""
+        limits, marker = self._limits, self._marker
+        if len(data) <= MOST_BYTES_AT_ONCE:
+            passed = pass_result(data, wish, limits=limits)
+            if passed is not None:
+                return await self._pool.run(
+                    lambda: marker.marked(data, passed, passed=True), at_once=not marker.takes_time(data, passed)
+                )
+
+        def made() -> tuple[EncodedImage, Provenance]:
+            passed = pass_result(data, wish, limits=limits)
+            if passed is not None:
+                return marker.marked(data, passed, passed=True)
+            image = remake_result(data, wish, limits=limits, detector=self._detector)
+            return marker.marked(data, image, passed=False)
+
+        return await self._pool.run(made, decoded_bytes=finish_cost(data, size=wish.size, limits=limits))
 
     async def delivered(
         self,
@@ -63,10 +100,16 @@ class Finisher:
         Args:
             repeated: Stands for an image that was delivered before: its file is linked to once more.
         """
-        image, revised_prompt = cached.image, cached.revised_prompt
+        image = cached.image
         url = None
         if request.response_format is ResponseFormat.URL:
             url = await self._links.publish(image, base_url, holder=holder, repeated=repeated)
-        if url is None:
-            return FinishedImage(index, image.size, image.format, data=image.data, revised_prompt=revised_prompt)
-        return FinishedImage(index, image.size, image.format, url=url, revised_prompt=revised_prompt)
+        return FinishedImage(
+            index,
+            image.size,
+            image.format,
+            data=image.data if url is None else b"",
+            url=url or "",
+            revised_prompt=cached.revised_prompt,
+            provenance=cached.provenance,
+        )

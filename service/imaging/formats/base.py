@@ -1,4 +1,4 @@
-"""What the readers of the file formats have in common."""
+"""The common parts of the file format readers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class UnsupportedError(MalformedError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself before any pixel is decoded.
+    """The facts in a file's header, read before any pixel is decoded.
 
     Attributes:
         stored_size: Width and height as stored, before any orientation is applied.

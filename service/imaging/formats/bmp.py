@@ -61,7 +61,7 @@ def _is_plain(bits: int, compression: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Where the pixels of an uncompressed picture are: blue, green, red, and nothing or a byte that means nothing.
+    """The pixel layout of an uncompressed picture: blue, green, red, and possibly one unused byte.
 
     Attributes:
         start: Of the first row.

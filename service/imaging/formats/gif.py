@@ -16,7 +16,7 @@ _introducer = re.compile(rb"[,!;]")
 
 @dataclass(frozen=True, slots=True)
 class _FirstFrame:
-    """Where the first frame is. ``control`` is the graphic control extension before it, or empty."""
+    """The position of the first frame. ``control`` is the graphic control extension before it, or empty."""
 
     size: Size
     transparent: bool

@@ -20,7 +20,7 @@ _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:a
 
 @dataclass(slots=True)
 class _Properties:
-    """What the boxes of properties say. ``of_item`` maps an item to its properties, counted from 1."""
+    """The content of the property boxes. ``of_item`` maps an item to its properties, counted from 1."""
 
     listed: list[tuple[bytes, int, int]] = field(default_factory=list)
     of_item: dict[int, tuple[int, ...]] = field(default_factory=dict)

@@ -135,7 +135,7 @@ def _frame(data: bytes, marker: int, start: int, after: int) -> Header:
 
 
 def _kept(data: bytes, marker: int, start: int, after: int, keep_provenance: bool) -> tuple[int, int] | bytes | None:
-    """What stays of a segment."""
+    """The part of a segment that is kept."""
     body = start + 4
     if marker == JFIF:
         # Its presence decides about colours, over Adobe's marker too: it stays, without its thumbnail.

@@ -20,9 +20,9 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 _CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
-# What decides how the still picture looks. Text, times, EXIF, unknown chunks and further frames are not in it.
+# The chunks that decide how the still picture looks. Text, times, EXIF, unknown chunks and further frames do not.
 _PICTURE = _CRITICAL | frozenset(b"tRNS gAMA cHRM sRGB iCCP cICP sBIT bKGD pHYs".split())
-# Where the third edition's chunk order puts colour: before PLTE and IDAT.
+# The colour chunks: the third edition's chunk order puts them before PLTE and IDAT.
 _COLOUR = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 _PROVENANCE = b"caBX"
 _END = b"\x00\x00\x00\x00IEND\xaeB`\x82"

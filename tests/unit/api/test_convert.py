@@ -69,13 +69,14 @@ class TestRequests:
             "model": "m", "image": "aW1n", "n": 2, "size": "s", "response_format": "r", "user": "e",
             "fallbacks": [{"provider": "a", "model": "b"}], "prompt": "p", "strength": 0.5, "seed": 3,
             "output_format": "o", "quality": "q", "background": "g", "provider_options": {"fal": {"x": 1}},
+            "fit": "f", "fit_ground": "d", "output_compression": 0,
         }  # fmt: skip
         assert set(document) == {field.name for field in message.DESCRIPTOR.fields} - {"image_url"}
         fields = fields_from_message(json_format.ParseDict(document, message))
         assert fields == Fields(
             model="m", image=b"img", image_given=True, n=2, size="s", response_format="r", user="e", fallbacks=["a/b"],
             prompt="p", strength=0.5, seed=3, output_format="o", quality="q", background="g",
-            provider_options={"fal": {"x": 1}},
+            provider_options={"fal": {"x": 1}}, fit="f", fit_ground="d", output_compression=0,
         )  # fmt: skip
 
     def test_there_is_one_source(self) -> None:
@@ -240,7 +241,8 @@ class TestModels:
 
     def test_come_in_pages(self) -> None:
         names = directory(*(provider(name, FakeBackend()) for name in "abcde"))
-        pages, token = [], ""
+        pages: list[list[str]] = []
+        token = ""
         while not pages or token:
             page = models_message(names, {}, page_size=2, page_token=token)
             pages.append([model.id for model in page.data])

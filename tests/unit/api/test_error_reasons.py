@@ -21,15 +21,15 @@ def _codes_in(tree: ast.AST) -> Iterator[str]:
         if not isinstance(call, ast.Call):
             continue
         code = next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
-        if isinstance(code, ast.Constant) and code.value:
+        if isinstance(code, ast.Constant) and isinstance(code.value, str) and code.value:
             yield code.value
         elif code is None and isinstance(call.func, ast.Name) and call.func.id == "invalid":
             field = call.args[0]
-            if isinstance(field, ast.Constant):
+            if isinstance(field, ast.Constant) and isinstance(field.value, str):
                 yield f"invalid_{field.value}"
         elif isinstance(call.func, ast.Name) and call.func.id == "_denied":
-            words = (argument.value for argument in call.args if isinstance(argument, ast.Constant))
-            yield from (word for word in words if re.fullmatch("[a-z]+(_[a-z]+)+", word))
+            constants = (argument.value for argument in call.args if isinstance(argument, ast.Constant))
+            yield from (word for word in constants if isinstance(word, str) and re.fullmatch("[a-z]+(_[a-z]+)+", word))
 
 
 def _codes() -> set[str]:

@@ -36,7 +36,7 @@ TYPE_OF_HTTP_STATUS = {
 
 def details(error: GatewayError) -> dict[str, Any]:
     found = dict(trailers(error, transcoded=False, request_id="req_1"))
-    status = status_pb2.Status.FromString(found["grpc-status-details-bin"])  # type: ignore[arg-type]
+    status = status_pb2.Status.FromString(found["grpc-status-details-bin"])
     unpacked: dict[str, Any] = {"status": status}
     for detail in status.details:
         for message in (
@@ -176,3 +176,15 @@ def test_every_429_and_503_says_when(kind: ErrorKind) -> None:
     error = GatewayError(kind, "No.", may_have_run=False)
     told = dict(trailers(error, transcoded=True))
     assert ("retry-after" in told) is (told["x-http-status"] in ("429", "503"))
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+@pytest.mark.parametrize("may_have_run", [True, False])
+@pytest.mark.parametrize("transcoded", [True, False])
+def test_every_429_and_503_says_when_to_come_back(kind: ErrorKind, *, may_have_run: bool, transcoded: bool) -> None:
+    error = GatewayError(kind, "It went wrong.", may_have_run=may_have_run)
+    told = dict(trailers(error, transcoded=transcoded))
+    if row_of(error).http_status in (429, 503):
+        assert int(told["retry-after"]) >= 1
+    else:
+        assert "retry-after" not in told

@@ -39,7 +39,7 @@ def test_neither_bytes_nor_code_are_shown() -> None:
 
 async def test_over_the_wire_too(serving: Serving) -> None:
     async with serving(directory(provider("a", FakeBackend()))) as channel:
-        call = channel.unary_unary(FORM_METHOD)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(FORM_METHOD)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"\xff\xff\xff")
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

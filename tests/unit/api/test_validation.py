@@ -8,7 +8,7 @@ import pytest
 
 from service.api.validation import SIZES, Fields, checked, fallback_name
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import ImageFormat, ResponseFormat, Size, VariationRequest
+from service.core.values import Fit, ImageFormat, ResponseFormat, Size, VariationRequest
 
 
 def check(**fields: Any) -> VariationRequest:
@@ -74,6 +74,8 @@ def test_n_within_its_range(n: int) -> None:
         ("model", "m" * 257), ("model", "a\nb"), ("model", "a\x7fb"), ("model", "a\x85b"), ("model", "\ud800"),
         ("prompt", "p" * 32_001), ("prompt", "nul\x00"), ("prompt", "\udfff"),
         ("user", "u" * 257), ("user", "a\tb"),
+        ("output_compression", -1), ("output_compression", 101),
+        ("fit", "Cover"), ("fit", "fill"), ("fit_ground", "white"), ("fit_ground", "#fff"), ("fit_ground", "#ffffff "),
         ("quality", "q" * 65), ("background", "\x1b[31m"),
     ],
 )  # fmt: skip
@@ -91,6 +93,32 @@ def test_sizes(text: str) -> None:
 def test_auto_is_no_size() -> None:
     assert check(size="auto").size is None
     assert check(size="256x256").size == Size(256, 256)
+
+
+def test_a_result_may_be_contained_on_a_ground() -> None:
+    assert check().fit is Fit.COVER
+    made = check(fit="contain", fit_ground="#Ff8000")
+    assert (made.fit, made.fit_ground, made.warnings) == (Fit.CONTAIN, (255, 128, 0), ())
+    assert check(fit="contain", fit_ground="blur").fit_ground is None
+
+
+def test_a_ground_that_nothing_lies_on_is_told() -> None:
+    made = check(fit_ground="#ffffff")
+    assert made.fit_ground is None
+    assert "fit_ground was not used" in made.warnings[0]
+
+
+@pytest.mark.parametrize(("output_format", "kept"), [("jpeg", 0), ("webp", 0), ("png", None), ("", None)])
+def test_output_compression_is_for_formats_that_lose_something(output_format: str, kept: int | None) -> None:
+    made = check(output_format=output_format, output_compression=0)
+    assert made.output_compression == kept
+    assert bool(made.warnings) == (kept is None)
+
+
+def test_a_transparent_background_needs_a_format_that_has_one() -> None:
+    error = refusal(background="transparent", output_format="jpeg")
+    assert (error.code, error.param) == ("invalid_output_format", "output_format")
+    assert check(background="transparent", output_format="webp").background == "transparent"
 
 
 def test_a_prompt_may_have_lines_and_any_script() -> None:

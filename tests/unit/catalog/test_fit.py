@@ -229,10 +229,14 @@ def test_a_format_is_asked_for_only_where_it_is_on_offer(
     assert (made.output_format, made.warnings) == (asked, ())
 
 
-def test_a_transparent_jpeg_is_not_asked_for() -> None:
-    profile = Profile(background=True, output_formats=(ImageFormat.JPEG,))
-    request = VariationRequest(background="transparent", output_format=ImageFormat.JPEG)
-    assert fitted(request, profile).output_format is None
+def test_a_result_of_a_quality_of_our_making_is_asked_for_without_loss() -> None:
+    profile = Profile(output_formats=(ImageFormat.PNG, ImageFormat.JPEG))
+    plain = VariationRequest(output_format=ImageFormat.JPEG)
+    assert fit(plain, profile, provider="p", source=Size(8, 8), default_prompt="").output_format is ImageFormat.JPEG
+    reduced = VariationRequest(output_format=ImageFormat.JPEG, output_compression=40)
+    assert fit(reduced, profile, provider="p", source=Size(8, 8), default_prompt="").output_format is ImageFormat.PNG
+    only_jpeg = Profile(output_formats=(ImageFormat.JPEG,))
+    assert fit(reduced, only_jpeg, provider="p", source=Size(8, 8), default_prompt="").output_format is ImageFormat.JPEG
 
 
 def test_a_part_becomes_a_call() -> None:

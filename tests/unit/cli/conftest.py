@@ -52,6 +52,9 @@ class Double(
         await self._fail(context)
         return model_service_pb2.ListModelsResponse(object="list", data=self.models)
 
+    async def GetModel(self, request: Any, context: Any) -> Any:
+        raise AssertionError("the command line lists the models")
+
     async def _fail(self, context: Any) -> None:
         if self.error is not None:
             await context.abort(self.code, self.error.message, trailers(self.error, transcoded=False))

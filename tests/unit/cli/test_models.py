@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 from collections.abc import Awaitable, Callable
@@ -56,9 +57,12 @@ async def on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -
         monkeypatch.setattr("sys.stdout", terminal)
         assert await run("models") == 0
         terminal.flush()
-        shown = os.read(ours, 65536).decode()
-    os.close(ours)
-    return shown
+    shown = b""
+    # A terminal hands over what was written piece by piece, and fails at the end where a file would say that it ends.
+    with os.fdopen(ours, "rb", buffering=0) as screen, contextlib.suppress(OSError):
+        while piece := screen.read(65536):
+            shown += piece
+    return shown.decode()
 
 
 async def test_on_a_terminal_there_are_tables(listed, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

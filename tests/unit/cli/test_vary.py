@@ -28,7 +28,8 @@ async def test_every_option_reaches_the_service(
     double.events = [completed(0)]
     options = shlex.split(
         "-n 4 --model a/b --size 512x512 --seed 7 --strength 0.25 --prompt soft --quality high "
-        "--fallback c/d --fallback e/f --format webp"
+        "--fallback c/d --fallback e/f --format webp "
+        "--compression 60 --fit contain --fit-ground '#ffffff' --background transparent"
     )
     assert await run("vary", str(photo), *options, "--out", str(tmp_path / "out"), "--api-key", "sk-1") == 0
     (request,) = double.requests
@@ -43,6 +44,10 @@ async def test_every_option_reaches_the_service(
         quality="high",
         response_format="b64_json",
         output_format="webp",
+        output_compression=60,
+        fit="contain",
+        fit_ground="#ffffff",
+        background="transparent",
         fallbacks=[image_variation_pb2.Fallback(model="c/d"), image_variation_pb2.Fallback(model="e/f")],
     )
     assert double.metadata[0]["authorization"] == "Bearer sk-1"

@@ -34,7 +34,8 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def followed(file: Path) -> tuple[SecretFiles, list[str]]:
-    files, read = SecretFiles(), []
+    files = SecretFiles()
+    read: list[str] = []
     files.follow(str(file), "sk-first", read.append)
     return files, read
 

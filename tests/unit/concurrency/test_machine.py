@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from service.concurrency import machine
 from service.concurrency.machine import usable_memory_bytes, usable_processors
 
 GIB = 1 << 30
+REPOSITORY = Path(__file__).parents[3]
 
 
 def written(root: Path, **files: str) -> Path:
@@ -65,3 +69,47 @@ def test_every_group_around_this_process_limits_it(tmp_path: Path) -> None:
     written(tmp_path / "system.slice/gateway.service", memory_DOT_max=str(3 * GIB), cpu_DOT_max="300000 100000")
     assert usable_memory_bytes(tmp_path) == 2 * GIB
     assert usable_processors(tmp_path) == 3
+
+
+def test_every_group_of_version_1_limits_this_process_too(tmp_path: Path) -> None:
+    membership = "6:memory:/pods/gateway\n4:cpu,cpuacct:/pods\n1:name=systemd:/elsewhere\n0::/\n"
+    written(tmp_path, membership=membership)
+    written(tmp_path / "memory", memory_DOT_limit_in_bytes=str(4 * GIB))
+    written(tmp_path / "memory/pods/gateway", memory_DOT_limit_in_bytes=str(GIB))
+    written(tmp_path / "cpu/pods", cpu_DOT_cfs_quota_us="150000", cpu_DOT_cfs_period_us="100000")
+    assert usable_memory_bytes(tmp_path) == GIB
+    assert usable_processors(tmp_path) == 2
+
+
+def test_the_kernel_s_own_limit_is_obeyed() -> None:
+    """In a real group, where this machine lets us make one."""
+    group = Path("/sys/fs/cgroup/memory") / f"test-{os.getpid()}"
+    limit = 512 << 20
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+    except OSError as error:
+        pytest.skip(f"no memory group of version 1 can be made here: {error}")
+    code = (
+        f"import os; open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+        "from service.config.models import EngineSettings, LimitSettings\n"
+        "print(EngineSettings().worker_count, LimitSettings().memory_bytes)"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    finally:
+        group.rmdir()
+    workers, memory = map(int, done.stdout.split())
+    assert workers == 1
+    assert memory == (limit - (256 << 20)) // 2
+
+
+def test_a_process_may_open_as_many_files_as_it_can_be_allowed() -> None:
+    code = (
+        "import resource\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
+        "from service.concurrency.machine import allow_files\n"
+        "assert allow_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
-from service.concurrency.pools import ImagingPool, OverloadedError, WorkerPool
+from service.concurrency.pools import ImagingPool, MemoryBudget, OverloadedError, WorkerPool
 from service.concurrency.tasks import started
 from service.core.current import RequestIdentity, current_request
 
@@ -41,10 +42,11 @@ class TestOrder:
     """One thread, held until everything waits: then the order shows."""
 
     async def done(self, pool: WorkerPool, due: list[float]) -> list[float]:
-        release, order = threading.Event(), []
+        release = threading.Event()
+        order: list[float] = []
         first = started(pool.run(release.wait, deadline=0.0))
         await asyncio.sleep(0.05)
-        waiting = [started(pool.run(lambda at=at: order.append(at), deadline=at)) for at in due]
+        waiting = [started(pool.run(partial(order.append, at), deadline=at)) for at in due]
         await asyncio.sleep(0)
         release.set()
         await asyncio.gather(first, *waiting)
@@ -125,3 +127,81 @@ async def test_every_thread_is_used(pool: ImagingPool | WorkerPool) -> None:
     await pool.run(lambda: None)
     together = threading.Barrier(2, timeout=10)
     await asyncio.gather(pool.run(together.wait), pool.run(together.wait))
+
+
+class TestMemory:
+    """Running work holds no more than the budget, whichever pool it runs on."""
+
+    async def test_pictures_are_decoded_side_by_side_only_as_far_as_they_fit(self) -> None:
+        budget = MemoryBudget(100)
+        pools = ImagingPool(4, budget), WorkerPool(4, budget)
+        held: list[int] = []
+
+        def work() -> None:
+            held.append(budget.held)
+            threading.Event().wait(0.005)
+
+        await asyncio.gather(*(pools[turn % 2].run(work, decoded_bytes=40) for turn in range(12)))
+        assert len(held) == 12
+        assert max(held) <= 80
+        assert await until(lambda: budget.held == 0)
+        for pool in pools:
+            pool.close()
+
+    async def test_a_picture_larger_than_the_budget_is_decoded_alone(self) -> None:
+        budget = MemoryBudget(100)
+        pool, seen = ImagingPool(4, budget), []
+        sizes = [40, 500, 40, 500]
+        await asyncio.gather(*(pool.run(lambda: seen.append(budget.held), decoded_bytes=size) for size in sizes))
+        assert sorted(seen)[-2:] == [500, 500]
+        assert max(seen) == 500
+        pool.close()
+
+    async def test_small_work_does_not_wait_behind_a_picture_without_room(self) -> None:
+        budget = MemoryBudget(3_000_000_000)
+        pool, release = ImagingPool(2, budget), threading.Event()
+        held = started(pool.run(release.wait, decoded_bytes=2_000_000_000))
+        await asyncio.sleep(0.05)
+        large = started(pool.run(lambda: None, decoded_bytes=2_000_000_000))
+        await asyncio.sleep(0.05)
+        assert await pool.run(lambda: "read", decoded_bytes=1000) == "read"
+        assert not large.done()
+        release.set()
+        await asyncio.gather(held, large)
+        pool.close()
+
+    async def test_a_picture_without_room_is_not_overtaken_for_ever(self) -> None:
+        budget = MemoryBudget(100)
+        pool, release, order = ImagingPool(2, budget), threading.Event(), []
+        held = started(pool.run(release.wait, decoded_bytes=60))
+        await asyncio.sleep(0.05)
+        large = started(pool.run(lambda: order.append("large"), decoded_bytes=60))
+        await asyncio.sleep(0.05)
+        small = started(pool.run(lambda: order.append("small"), decoded_bytes=10))
+        await asyncio.sleep(0.05)
+        assert order == []
+        release.set()
+        await asyncio.gather(held, large, small)
+        assert sorted(order) == ["large", "small"]
+        pool.close()
+
+    async def test_work_that_fails_gives_its_memory_back(self) -> None:
+        budget = MemoryBudget(100)
+        pool = ImagingPool(1, budget)
+
+        def fail() -> None:
+            raise ValueError("not a picture")
+
+        with pytest.raises(ValueError, match="not a picture"):
+            await pool.run(fail, decoded_bytes=60)
+        assert await until(lambda: budget.held == 0)
+        pool.close()
+
+
+async def until(holds: Callable[[], bool]) -> bool:
+    """Whether something comes to hold within a few seconds."""
+    for _ in range(500):
+        if holds():
+            return True
+        await asyncio.sleep(0.01)
+    return False

@@ -95,7 +95,8 @@ class TestBackground:
 
 
 async def test_repeated_work_goes_on_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
-    times, thrice = [], asyncio.Event()
+    times: list[float] = []
+    thrice = asyncio.Event()
 
     async def work() -> None:
         times.append(len(times))

@@ -48,9 +48,9 @@ def test_a_config_cannot_be_changed(load_text: Load) -> None:
     with pytest.raises(pydantic.ValidationError):
         config.allow_raw = True
     with pytest.raises(TypeError):
-        config.providers["x"] = config.providers["fal"]
+        config.providers["x"] = config.providers["fal"]  # type: ignore[index]  # what is refused here
     with pytest.raises(TypeError):
-        config.providers["fal"].options["a"] = "c"
+        config.providers["fal"].options["a"] = "c"  # type: ignore[index]  # what is refused here
 
 
 def test_all_problems_are_told_at_once_with_line_key_and_advice(problems_of: Problems) -> None:

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -176,7 +178,7 @@ def test_numpy_refines_every_second_patch_of_a_large_picture(
 def test_both_barriers_agree(
     monkeypatch: pytest.MonkeyPatch, photo: Callable[[str], Pixels], analysed: Callable[[str], Source]
 ) -> None:
-    pixels = photo("rocket.jpg").astype(np.float32) / 255
+    pixels = photo("rocket.jpg").astype(np.float32) / np.float32(255)
     compiled = saliency.saliency(pixels)
     monkeypatch.setattr(saliency, "kernels", kernels_numpy)
     assert np.corrcoef(compiled.ravel(), saliency.saliency(pixels).ravel())[0, 1] > 0.97
@@ -210,7 +212,7 @@ def test_a_place_that_cannot_be_written_to_is_no_obstacle(tmp_path: Path) -> Non
 
 
 def test_with_no_place_to_write_to_at_all_it_compiles_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_function = kernels_numba.njit
+    compile_function: Any = numba.njit
 
     def without_cache(**options: bool) -> object:
         if options.get("cache"):

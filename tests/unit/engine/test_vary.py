@@ -204,8 +204,8 @@ class TestTransparency:
     def test_what_cannot_be_seen_is_of_no_consequence(self) -> None:
         one, other = sticker(100), sticker(100)
         other[other[..., 3] == 0] = (0, 255, 0, 0)
-        made = [vary(Source.analyse(each), SMALL, seed=1, index=1) for each in (one, other)]
-        assert np.array_equal(*made)
+        first, second = (vary(Source.analyse(each), SMALL, seed=1, index=1) for each in (one, other))
+        assert np.array_equal(first, second)
 
 
 class TestAnyPicture:

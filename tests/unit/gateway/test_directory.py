@@ -11,6 +11,7 @@ from service.catalog.profile import Price, Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import Target, VariationRequest
 from service.gateway.directory import Alias, Directory, Provider
+from service.governance.keys import VirtualKey, digest
 from service.routing.ordering import AliasPolicy
 from service.routing.route import WeightedTarget
 
@@ -172,3 +173,13 @@ class TestPolicies:
         with names.standings.trying(Target("p", "dear")):
             assert self.order(names) == ["unknown", "large", "m", "dear"]
         assert self.order(names) == ["dear", "unknown", "large", "m"]
+
+
+def test_not_found_tells_nothing_of_what_the_key_may_not_use() -> None:
+    key = VirtualKey("narrow", digest("x"), providers=("openai",), models=("gpt-*",))
+    for naming in (lambda: make().route("nothing", (), key), lambda: make().route("shared", ("nothing",), key)):
+        with pytest.raises(GatewayError) as caught:
+            naming()
+        assert "openai/gpt-image-2" in caught.value.message or caught.value.code == "model_not_allowed"
+        for name in ("fal", "openai/shared", "drawn", "shadow"):
+            assert name not in caught.value.message.replace("fallbacks", "")

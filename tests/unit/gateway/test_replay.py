@@ -7,20 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, ImageFormat, Size, Target, Usage
+from service.core.values import Attempt, ImageFormat, Provenance, Size, Target, Usage
 from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted
 from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 from service.gateway.replay import Recorded, dump, parse
 
 A, B = Target("a", "m"), Target("b", "m")
 FAILED = Attempt("a", "m", "main", 12, "unavailable", 503)
+SAID = Provenance(("c2pa", "iptc"), ("c2pa",), ("iptc",), "trainedAlgorithmicMedia")
 IMAGES = (
     FinishedImage(0, Size(3, 2), ImageFormat.PNG, data=b"\x00first"),
-    FinishedImage(1, Size(3, 2), ImageFormat.WEBP, url="https://x.test/1", revised_prompt="§"),
+    FinishedImage(1, Size(3, 2), ImageFormat.WEBP, url="https://x.test/1", revised_prompt="§", provenance=SAID),
 )
 OUTCOME = Outcome(
     "var_1", 7, IMAGES, "a/m", B, "deployed", 1, (FAILED,), 5, Usage(1, 2, 3), 0.5, "high", "opaque", ("careful",),
-    CacheReport(0.9, A, True, "id", "direct", 1.0, B), {"sent": [1]}, {"got": None},
+    CacheReport(0.9, A, True, "id", "direct", 1.0, B), (7, 8), ("STOP",), "3:2", {"sent": [1]}, {"got": None},
 )  # fmt: skip
 EVENTS = (
     AttemptStarted(A, 0),

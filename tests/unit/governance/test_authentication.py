@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class _Broken:
             raise StorageError("away")
 
 
-def _authenticator(store: object, clock: _Clock | None = None, **settings: object) -> Authenticator:
+def _authenticator(store: object, clock: _Clock | None = None, **settings: Any) -> Authenticator:
     return Authenticator(AccessSettings(**settings), store, clock or _Clock())  # type: ignore[arg-type]
 
 
@@ -67,7 +68,7 @@ async def test_with_nothing_configured_anybody_is_let_in(store: Store) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"keys": (_ALICE,)}, {"tokens": (_TOKEN,)}, {"required": True}])
-async def test_as_soon_as_there_is_a_credential_one_is_required(store: Store, settings: dict[str, object]) -> None:
+async def test_as_soon_as_there_is_a_credential_one_is_required(store: Store, settings: dict[str, Any]) -> None:
     authenticator = _authenticator(store, **settings)
     for credential in ("", "sk-bf-wrong", "wrong"):
         assert (await _refusal(authenticator, credential)).kind is ErrorKind.UNAUTHENTICATED

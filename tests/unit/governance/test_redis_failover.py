@@ -176,6 +176,7 @@ async def test_one_server_of_a_cluster_that_is_silent_holds_up_only_its_own(
     nodes[1].thaw()
 
 
+@pytest.mark.slow  # sentinels take seconds to agree that a server is dead
 async def test_sentinels_lead_to_the_server_that_took_over(
     redis_sentinels: Sentinels,  # noqa: F811
     opened: Open,

@@ -7,17 +7,18 @@ import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from service.catalog.profile import Profile
 from service.core.values import ImageFormat
 from service.imaging.colour import changes_colours, coded_profile, png_profile
-from service.imaging.convert import finish, prepare_input
+from service.imaging.convert import Wish, finish, prepare_input
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits
-from service.providers.base import Profile
 
 LIMITS = ImageLimits()
 LINEAR, SRGB, DISPLAY_P3 = (1, 8), (1, 13), (12, 13)
@@ -51,7 +52,7 @@ def gama(gamma: float) -> bytes:
 def here_and_sent(data: bytes) -> list[np.ndarray]:
     """The picture as it is decoded here, as a provider is sent it, and as a result of a provider is finished."""
     files = [data, prepare_input(data, Profile(), limits=LIMITS).data]
-    files.append(finish(data, size=None, output_format=ImageFormat.PNG, limits=LIMITS).data)
+    files.append(finish(data, Wish(None, ImageFormat.PNG), limits=LIMITS).data)
     return [decode(each, limits=LIMITS).array().astype(int) for each in files]
 
 
@@ -157,13 +158,18 @@ class TestAgainstImageMagick:
         if kind in ("png", "png16"):
             judged(png(RGB16 if kind == "png16" else RGB, 2, iccp(profile)))
         elif kind == "grey jpeg":
-            grey = coded_profile(*space, grey=True)
+            primaries, transfer = space
+            grey = coded_profile(primaries, transfer, grey=True)
             data = file(image.convert("L"), "JPEG", quality=95, icc_profile=grey)
             shown = decode(data, limits=LIMITS).array()
             assert (shown == shown[..., :1]).all()
             judged(data)
         else:
-            options = {"jpeg": {"quality": 95, "subsampling": 0}, "webp": {"lossless": True}}.get(kind, {})
+            by_kind: dict[str, dict[str, Any]] = {
+                "jpeg": {"quality": 95, "subsampling": 0},
+                "webp": {"lossless": True},
+            }
+            options = by_kind.get(kind, {})
             judged_file = file(image, kind.upper(), icc_profile=profile, **options)
             if kind == "jpeg":
                 # Its pixels pass as they are, with the profile.

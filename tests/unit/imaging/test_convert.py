@@ -12,8 +12,9 @@ from PIL import Image
 
 from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import ImageFormat, Size
-from service.imaging.convert import finish, prepare_input
+from service.core.values import Fit, ImageFormat, Size
+from service.imaging.convert import Wish, finish, prepare_input
+from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, inspect
 
 LIMITS = ImageLimits()
@@ -176,8 +177,8 @@ class TestFinish:
     @pytest.mark.parametrize("output_format", [ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP])
     def test_what_is_right_already_passes_untouched(self, picture, file, output_format) -> None:
         data = file(picture(64, 64), output_format.value.upper())
-        assert finish(data, size=Size(64, 64), output_format=output_format, limits=LIMITS).data is data
-        assert finish(data, size=None, output_format=output_format, limits=LIMITS).data is data
+        assert finish(data, Wish(Size(64, 64), output_format), limits=LIMITS).data is data
+        assert finish(data, Wish(None, output_format), limits=LIMITS).data is data
 
     @settings(max_examples=30, deadline=None)
     @given(
@@ -192,23 +193,56 @@ class TestFinish:
         self, picture, file, width, height, to_width, to_height, source, output_format
     ) -> None:
         wanted = Size(to_width, to_height)
-        done = finish(file(picture(width, height), source), size=wanted, output_format=output_format, limits=LIMITS)
+        done = finish(file(picture(width, height), source), Wish(wanted, output_format), limits=LIMITS)
         facts = inspect(done.data, limits=LIMITS)
         assert (facts.size, facts.format) == (done.size, done.format) == (wanted, output_format)
 
     def test_a_result_that_lies_on_its_side_is_put_upright(self, picture, file) -> None:
         data = file(picture(60, 40), "JPEG", exif=exif(6))
-        done = finish(data, size=None, output_format=ImageFormat.JPEG, limits=LIMITS)
+        done = finish(data, Wish(None, ImageFormat.JPEG), limits=LIMITS)
         assert (done.size, inspect(done.data, limits=LIMITS).orientation) == (Size(40, 60), 1)
 
     def test_metadata_is_removed(self, picture, file) -> None:
         data = file(picture(64, 64), "PNG", exif=exif())
-        done = finish(data, size=None, output_format=ImageFormat.PNG, limits=LIMITS)
+        done = finish(data, Wish(None, ImageFormat.PNG), limits=LIMITS)
         assert SECRET.encode() not in done.data
 
     def test_a_bad_result_is_the_providers_fault(self, plain_file) -> None:
         for data in (b"", b"<html>", plain_file[: len(plain_file) // 2]):
             for output_format in (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF):
                 with pytest.raises(GatewayError, match="provider's result") as caught:
-                    finish(data, size=None, output_format=output_format, limits=LIMITS)
+                    finish(data, Wish(None, output_format), limits=LIMITS)
                 assert caught.value.kind is ErrorKind.BAD_RESPONSE
+
+
+class TestWishes:
+    @pytest.mark.parametrize("output_format", [ImageFormat.JPEG, ImageFormat.WEBP])
+    def test_a_lower_quality_is_made_here_and_the_highest_is_what_came(self, file, picture, output_format) -> None:
+        data = file(picture(64, 64), output_format.value)
+        made = [finish(data, Wish(None, output_format, compression=each), limits=LIMITS).data for each in (0, 50, 95)]
+        assert len(made[0]) < len(made[1]) < len(made[2])
+        assert finish(data, Wish(None, output_format, compression=100), limits=LIMITS).data is data
+
+    def test_a_contained_result_is_all_there_on_its_ground(self, file) -> None:
+        data = file(Image.new("RGB", (40, 20), (255, 0, 0)), "PNG")
+        wish = Wish(Size(40, 40), ImageFormat.PNG, Fit.CONTAIN, (0, 0, 255))
+        pixels = decode(finish(data, wish, limits=LIMITS).data, limits=LIMITS).array()
+        assert (pixels[:10] == (0, 0, 255)).all()
+        assert (pixels[10:30] == (255, 0, 0)).all()
+        assert (pixels[30:] == (0, 0, 255)).all()
+
+    @pytest.mark.parametrize("output_format", [ImageFormat.PNG, ImageFormat.WEBP])
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+    def test_around_a_contained_transparent_result_there_is_nothing(self, file, output_format, mode) -> None:
+        data = file(Image.new(mode, (40, 20), (255, 0, 0, 128)[: len(mode)]), "PNG")
+        wish = Wish(Size(40, 40), output_format, Fit.CONTAIN, transparent=True)
+        pixels = decode(finish(data, wish, limits=LIMITS).data, limits=LIMITS).array()
+        assert (pixels[:9, :, 3] == 0).all()
+        assert (pixels[12:28, :, 3] == (128 if mode == "RGBA" else 255)).all()
+
+    @pytest.mark.parametrize("output_format", [ImageFormat.PNG, ImageFormat.WEBP])
+    def test_alpha_stays_where_a_result_is_cut_and_converted(self, file, output_format) -> None:
+        data = file(Image.new("RGBA", (40, 20), (255, 0, 0, 0)), "PNG")
+        pixels = decode(finish(data, Wish(Size(20, 20), output_format), limits=LIMITS).data, limits=LIMITS).array()
+        assert pixels.shape == (20, 20, 4)
+        assert (pixels[..., 3] == 0).all()

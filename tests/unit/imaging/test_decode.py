@@ -154,20 +154,22 @@ class TestColourProfiles:
     def test_a_usable_profile_is_applied(self, file) -> None:
         profile = wide_gamut_profile()
         data = file(Image.new("RGB", (8, 8), (200, 100, 50)), "PNG", icc_profile=profile)
-        red, green, blue = shown(data, limits=LIMITS).getpixel((0, 0))
-        assert (red, green, blue) != (200, 100, 50)
+        image = shown(data, limits=LIMITS)
+        assert image.mode == "RGB"
+        assert image.getpixel((0, 0)) != (200, 100, 50)
 
     def test_alpha_survives_the_conversion(self, file) -> None:
         data = file(Image.new("RGBA", (8, 8), (200, 100, 50, 77)), "PNG", icc_profile=wide_gamut_profile())
         image = shown(data, limits=LIMITS)
         assert image.mode == "RGBA"
-        assert image.getpixel((0, 0))[3] == 77
-        assert image.getpixel((0, 0))[:3] != (200, 100, 50)
+        assert image.getchannel("A").getpixel((0, 0)) == 77
+        assert image.convert("RGB").getpixel((0, 0)) != (200, 100, 50)
 
     @pytest.mark.parametrize("profile", [b"garbage", bytes(3000), LINEAR])
     @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
     def test_an_unusable_profile_is_ignored(self, file, profile, mode) -> None:
-        source = Image.new(mode, (8, 8), {"RGB": (1, 2, 3), "L": 5, "RGBA": (1, 2, 3, 4)}[mode])
+        colours: dict[str, float | tuple[int, ...]] = {"RGB": (1, 2, 3), "L": 5, "RGBA": (1, 2, 3, 4)}
+        source = Image.new(mode, (8, 8), colours[mode])
         image = shown(file(source, "PNG", icc_profile=profile), limits=LIMITS)
         assert image.convert(mode).getpixel((0, 0)) == source.getpixel((0, 0))
 

@@ -43,7 +43,7 @@ def test_what_is_said_of_the_file_is_what_it_is(picture, output_format) -> None:
 def test_alpha_is_kept_where_there_can_be_one_and_is_white_elsewhere(picture) -> None:
     image = Picture.from_array(np.full((16, 16, 4), (10, 200, 30, 0), np.uint8))
     for output_format in (ImageFormat.PNG, ImageFormat.WEBP):
-        assert opened(encode(image, output_format).data).getpixel((8, 8))[3] == 0
+        assert opened(encode(image, output_format).data).getchannel("A").getpixel((8, 8)) == 0
     assert opened(encode(image, ImageFormat.JPEG).data).getpixel((8, 8)) == (255, 255, 255)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import struct
 from pathlib import Path
 
@@ -11,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.imaging.convert import finish, prepare_input
-from service.imaging.decode import decode
+from service.imaging.convert import Wish, finish, prepare_input
+from service.imaging.decode import _OPENERS, decode
 from service.imaging.inspect import ImageLimits, decode_cost, inspect
 from service.imaging.picture import Picture
 from service.imaging.resize import resize
-from service.providers.base import Profile
 
 FILES = Path(__file__).parent / "files"
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=4_000)
@@ -178,9 +180,21 @@ class TestForProvidersAndFromThem:
             profile = Profile(input_formats=(found, ImageFormat.PNG))
             assert prepare_input(data, profile, limits=LIMITS).format is ImageFormat.PNG
 
+    def test_the_bytes_of_a_first_page_are_there_until_its_pixels_are_read(self) -> None:
+        pages = [Image.new("RGB", (200, 150), colour) for colour in ("red", "blue")]
+        written = io.BytesIO()
+        pages[0].save(written, "TIFF", save_all=True, append_images=pages[1:])
+        data = written.getvalue()
+        image, _ = _OPENERS[ImageFormat.TIFF](data, inspect(data, limits=LIMITS), 1.0, True)
+        gc.collect()
+        # Takes the place of whatever was freed.
+        taken = [bytes([255 - each % 7]) * len(data) for each in range(200)]
+        assert image.avg() == pytest.approx(85)
+        del taken
+
     def test_a_result_of_such_a_kind_becomes_what_was_asked_for(self, samples) -> None:
         for data in samples:
-            done = finish(data, size=Size(32, 32), output_format=ImageFormat.PNG, limits=LIMITS)
+            done = finish(data, Wish(Size(32, 32), ImageFormat.PNG), limits=LIMITS)
             assert (done.format, done.size) == (ImageFormat.PNG, Size(32, 32))
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.catalog.profile import Profile
 from service.core.errors import ErrorKind, GatewayError
 from service.core.values import ImageFormat, Size
-from service.imaging.convert import finish, prepare_input
+from service.imaging.convert import Wish, finish, prepare_input
 from service.imaging.decode import decode
 from service.imaging.inspect import ImageLimits, inspect, picture_only
-from service.providers.base import Profile
 
 LIMITS = ImageLimits()
 SIDEWAYS = 6
@@ -315,7 +315,7 @@ class TestResultsOfProviders:
         data = file(picture(120, 80), output_format.value.upper())
 
         def finished(result: bytes) -> bytes:
-            return finish(result, size=None, output_format=output_format, limits=LIMITS).data
+            return finish(result, Wish(None, output_format), limits=LIMITS).data
 
         whole = decode(finished(data[:-missing]), limits=LIMITS).array().astype(int)
         assert np.abs(whole - decode(data, limits=LIMITS).array()).mean() < 2

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.values import ImageFormat, Size
-from service.imaging.convert import finish
+from service.imaging.convert import Wish, finish
 from service.imaging.decode import decode
 from service.imaging.encode import encode_array
 from service.imaging.formats.base import MalformedError
@@ -135,7 +135,7 @@ def test_formats_that_carry_none_are_a_mistake(picture, file) -> None:
 
 
 def test_a_result_that_passes_keeps_its_size(picture, file) -> None:
-    data = finish(file(picture(33, 21), "PNG"), size=None, output_format=ImageFormat.WEBP, limits=LIMITS).data
+    data = finish(file(picture(33, 21), "PNG"), Wish(None, ImageFormat.WEBP), limits=LIMITS).data
     assert inspect(write_source_type(data, ImageFormat.WEBP, DigitalSourceType.ENHANCED), limits=LIMITS).size == Size(
         33, 21
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.core.values import Size
 from service.imaging.picture import Picture
-from service.imaging.resize import crop_square, fit_within, resize, resize_cover, size_within
+from service.imaging.resize import Focus, cover_by_detector, crop_square, fit_within, resize, resize_cover, size_within
 
 sides = st.integers(1, 300)
 
@@ -52,13 +52,37 @@ def test_an_image_of_the_right_size_is_not_touched(picture) -> None:
     assert fit_within(image, max_side=40, max_pixels=1600) is image
 
 
-@pytest.mark.parametrize(("width", "height"), [(60, 40), (40, 60), (61, 40)])
-def test_the_square_is_the_middle(picture, width, height) -> None:
-    image = Picture.from_array(np.asarray(picture(width, height)))
+@pytest.mark.parametrize(("width", "height"), [(60, 40), (40, 60), (62, 40)])
+def test_the_square_of_a_picture_without_contours_is_the_middle(width, height) -> None:
+    across, down = np.meshgrid(np.arange(width, dtype=np.uint8), np.arange(height, dtype=np.uint8))
+    image = Picture.from_array(np.stack([across, down, down], axis=2))
     square = crop_square(image)
     assert square.size == Size(40, 40)
     left, top = (width - 40) // 2, (height - 40) // 2
     assert np.array_equal(square.array(), image.array()[top : top + 40, left : left + 40])
+
+
+@pytest.mark.parametrize(("width", "height", "box"), [(60, 40, (0.0, 0.2, 0.3, 0.8)), (40, 60, (0.2, 0.7, 0.8, 1.0))])
+def test_the_square_keeps_what_a_detector_finds(picture, width, height, box) -> None:
+    image = Picture.from_array(np.asarray(picture(width, height)))
+    square = crop_square(image, lambda view: [Focus(box)])
+    left, top = (0, 0) if width > height else (0, 20)
+    assert np.array_equal(square.array(), image.array()[top : top + 40, left : left + 40])
+
+
+def test_a_detector_is_shown_an_opaque_reduced_picture_and_only_where_something_is_cut_off() -> None:
+    views: list[tuple[int, ...]] = []
+
+    def detector(view) -> list[Focus]:
+        views.append(view.shape)
+        return []
+
+    image = Picture.from_array(np.zeros((1000, 2000, 4), np.uint8))
+    cover_by_detector(image, Size(2000, 1000), detector)
+    cover_by_detector(image, Size(1000, 500), detector)
+    assert views == []
+    cover_by_detector(image, Size(1000, 1000), detector)
+    assert views == [(320, 640, 3)]
 
 
 def test_transparent_colours_do_not_bleed_into_edges() -> None:

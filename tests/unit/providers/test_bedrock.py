@@ -13,6 +13,7 @@ from exchange_driver import drive
 from hostile_json import corrupted_bodies
 from provider_case import RESULTS, SOURCE
 from vendor_answers import answers
+from whole_body import whole
 
 from service.catalog.profile import Profile
 from service.core.calls import ProducedImage, ProviderCall
@@ -174,7 +175,7 @@ def test_access_keys_sign_the_request_at_the_given_time() -> None:
             "host": "bedrock-runtime.us-west-2.amazonaws.com",
             "x-amz-date": "20261122T203015Z",
         },
-        TO_SIGN.body,
+        whole(TO_SIGN.body),
         secret_access_key=SECRET_ACCESS_KEY,
         scope="20261122/us-west-2/bedrock/aws4_request",
         timestamp="20261122T203015Z",

@@ -102,7 +102,8 @@ class TestStartingAgain:
         resting = TWO_KEYS.rested("spare", NOW + 4.0, ErrorKind.RATE_LIMITED, NOW, "m")
         decision = after(STARTING, failure(ErrorKind.RATE_LIMITED, hint=9.0), resting)
         assert isinstance(decision, Again)
-        assert (decision.key, decision.wait) == ("", pytest.approx(4.0, abs=0.01))
+        assert decision.key == ""
+        assert decision.wait == pytest.approx(4.0, abs=0.01)
         later = NOW + decision.wait
         assert decision.state.resumed(decision, later).keyed(resting, later, 0.9).key == "spare"
 
@@ -260,7 +261,7 @@ class TestDownloads:
     keys=st.integers(1, 4),
     draw=st.floats(0, 0.999),
 )
-def test_whatever_happens_the_work_is_started_a_bounded_number_of_times(events, keys, draw) -> None:  # type: ignore[no-untyped-def]  # hypothesis fills them in
+def test_whatever_happens_the_work_is_started_a_bounded_number_of_times(events, keys, draw) -> None:
     ring, now = KeyRing(tuple(Key(f"key-{number}") for number in range(keys))), NOW
     state = RetryState(POLICY, "m", deadline=NOW + 600, began=NOW).keyed(ring, now, draw)
     starts = 0

@@ -120,8 +120,8 @@ def test_targets_that_fail_differently_give_unavailable_and_every_failure_is_lis
     final = route.next()
     assert isinstance(final, Exhausted)
     assert final.error.kind is ErrorKind.UNAVAILABLE
-    for target, kind in zip((A, B, C), ("rate_limited", "model_gone", "bad_response"), strict=True):
-        assert f"{target} ({kind}): because of {kind}" in final.error.message
+    for target, name in zip((A, B, C), ("rate_limited", "model_gone", "bad_response"), strict=True):
+        assert f"{target} ({name}): because of {name}" in final.error.message
     assert final.error.may_have_run
 
 
@@ -139,7 +139,8 @@ def test_a_route_needs_a_target():
 @given(kinds=st.lists(st.sampled_from(ErrorKind), max_size=8), count=st.integers(1, 5), lenient=st.booleans())
 def test_every_route_ends_having_tried_each_target_once_in_order(kinds, count, lenient):
     targets = tuple(Target("p", str(number)) for number in range(count))
-    route, tried = Route(targets, RoutePolicy(lenient)), []
+    route = Route(targets, RoutePolicy(lenient))
+    tried: list[Target] = []
     failures = iter(kinds)
     while isinstance(step := route.next(), Try):
         assert step.index == len(tried)

@@ -34,4 +34,4 @@ def test_what_no_target_is_to_blame_for_ends_the_route(kind):
 
 def test_the_table_cannot_be_changed():
     with pytest.raises(TypeError):
-        RULES[ErrorKind.TIMEOUT] = RULES[ErrorKind.UNAVAILABLE]
+        RULES[ErrorKind.TIMEOUT] = RULES[ErrorKind.UNAVAILABLE]  # type: ignore[index]  # what is refused here

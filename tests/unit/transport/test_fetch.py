@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 import pytest
 import trustme
@@ -71,7 +71,7 @@ async def to_loopback(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-async def fetch(url: str, *, origins: set[str] = frozenset(), chosen_by: ChosenBy = ChosenBy.CALLER, **limits) -> bytes:
+async def fetch(url: str, *, origins: Collection[str] = (), chosen_by: ChosenBy = ChosenBy.CALLER, **limits) -> bytes:
     resolver = limits.pop("resolver", to_loopback)
     fetcher = ImageFetcher(resolver=resolver, ssl_context=limits.pop("ssl_context", TRUSTS_NOBODY))
     try:
@@ -355,7 +355,7 @@ class TestTls:
     def certified(authority: trustme.CA, name: str, seen: list[str | None]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(name).configure_cert(context)
-        context.sni_callback = lambda _, server_name, __: seen.append(server_name)  # type: ignore[assignment]
+        context.sni_callback = lambda _, server_name, __: seen.append(server_name)
         return context
 
     async def test_the_name_and_not_the_address_is_sent_and_verified(

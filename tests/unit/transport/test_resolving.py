@@ -106,7 +106,7 @@ class TestNamesOfCallers:
                 await resolver(name, 443)
             await resolver.aclose()
 
-    async def test_while_their_name_servers_are_silent_providers_are_reached_by_name(self, serve, behaviours) -> None:  # type: ignore[no-untyped-def]  # fixtures
+    async def test_while_their_name_servers_are_silent_providers_are_reached_by_name(self, serve, behaviours) -> None:
         provider = await serve(behaviours.answer(200, b"made"))
         async with name_server() as silent, open_client() as client:
             resolver = HostileNameResolver(timeout_s=30, name_servers=[silent.address])

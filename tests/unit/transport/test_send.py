@@ -67,13 +67,15 @@ async def test_others_have_their_turn_while_a_long_body_is_sent():
                 self.pieces += 1
             return httpx.Response(200, stream=httpx.ByteStream(b""))
 
+    turns = 0
+
     async def count_turns():
         nonlocal turns
         while True:
             turns += 1
             await asyncio.sleep(0)
 
-    turns, greedy, other = 0, Greedy(), started(count_turns())
+    greedy, other = Greedy(), started(count_turns())
     await sent(greedy, "http://127.0.0.1", body=b"x" * 10_000_000)
     other.cancel()
     assert turns >= greedy.pieces >= 39

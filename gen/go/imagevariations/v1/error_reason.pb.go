@@ -168,6 +168,12 @@ const (
 	ErrorReason_INVALID_IDEA ErrorReason = 69
 	// The embedded engine has no such style.
 	ErrorReason_INVALID_STYLE ErrorReason = 70
+	// `fit` is neither `cover` nor `contain`.
+	ErrorReason_INVALID_FIT ErrorReason = 71
+	// `fit_ground` is neither `blur` nor a colour such as `#ffffff`.
+	ErrorReason_INVALID_FIT_GROUND ErrorReason = 72
+	// `output_compression` is out of range.
+	ErrorReason_INVALID_OUTPUT_COMPRESSION ErrorReason = 73
 )
 
 // Enum value maps for ErrorReason.
@@ -244,6 +250,9 @@ var (
 		68: "RANGE_NOT_SATISFIABLE",
 		69: "INVALID_IDEA",
 		70: "INVALID_STYLE",
+		71: "INVALID_FIT",
+		72: "INVALID_FIT_GROUND",
+		73: "INVALID_OUTPUT_COMPRESSION",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":       0,
@@ -317,6 +326,9 @@ var (
 		"RANGE_NOT_SATISFIABLE":          68,
 		"INVALID_IDEA":                   69,
 		"INVALID_STYLE":                  70,
+		"INVALID_FIT":                    71,
+		"INVALID_FIT_GROUND":             72,
+		"INVALID_OUTPUT_COMPRESSION":     73,
 	}
 )
 
@@ -351,7 +363,7 @@ var File_imagevariations_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\xbb\f\n" +
+	"%imagevariations/v1/error_reason.proto\x12\x12imagevariations.v1*\x84\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -425,7 +437,10 @@ const file_imagevariations_v1_error_reason_proto_rawDesc = "" +
 	"\x1bIDEMPOTENCY_OUTCOME_UNKNOWN\x10C\x12\x19\n" +
 	"\x15RANGE_NOT_SATISFIABLE\x10D\x12\x10\n" +
 	"\fINVALID_IDEA\x10E\x12\x11\n" +
-	"\rINVALID_STYLE\x10FBp\n" +
+	"\rINVALID_STYLE\x10F\x12\x0f\n" +
+	"\vINVALID_FIT\x10G\x12\x16\n" +
+	"\x12INVALID_FIT_GROUND\x10H\x12\x1e\n" +
+	"\x1aINVALID_OUTPUT_COMPRESSION\x10IBp\n" +
 	"\x1cio.github.imagevariations.v1P\x01ZNgithub.com/imagevariations/gateway/gen/go/imagevariations/v1;imagevariationsv1b\x06proto3"
 
 var (

@@ -61,12 +61,21 @@ type CreateImageVariationRequest struct {
 	// have it; dropped with a warning elsewhere.
 	Quality string `protobuf:"bytes,13,opt,name=quality,proto3" json:"quality,omitempty"`
 	// The model's own word, such as `transparent`, `opaque` or `auto`, of at most 64 characters. Passed on to models that
-	// have it; dropped with a warning elsewhere.
+	// have it; dropped with a warning elsewhere. `transparent` needs an output_format that can hold it: png or webp.
 	Background string `protobuf:"bytes,14,opt,name=background,proto3" json:"background,omitempty"`
 	// Keyed by provider name, each an object merged into that provider's own request only.
 	ProviderOptions *structpb.Struct `protobuf:"bytes,15,opt,name=provider_options,json=providerOptions,proto3" json:"provider_options,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How a result of another shape is brought to `size`: `cover` cuts off what juts out, and keeps faces and the subject;
+	// `contain` shows all of it, with room around it. Defaults to cover.
+	Fit string `protobuf:"bytes,16,opt,name=fit,proto3" json:"fit,omitempty"`
+	// What is around a contained result: `blur` (the result itself, blurred) or a colour such as `#ffffff`. Defaults to
+	// blur, and to nothing at all where `background` is transparent.
+	FitGround string `protobuf:"bytes,17,opt,name=fit_ground,json=fitGround,proto3" json:"fit_ground,omitempty"`
+	// Quality of a jpeg or webp result, in [0, 100]. Without effect, and with a warning, for png, which loses nothing.
+	// Defaults to what the provider sends, or 92 where the result is encoded here.
+	OutputCompression *int32 `protobuf:"varint,18,opt,name=output_compression,json=outputCompression,proto3,oneof" json:"output_compression,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *CreateImageVariationRequest) Reset() {
@@ -213,6 +222,27 @@ func (x *CreateImageVariationRequest) GetProviderOptions() *structpb.Struct {
 		return x.ProviderOptions
 	}
 	return nil
+}
+
+func (x *CreateImageVariationRequest) GetFit() string {
+	if x != nil {
+		return x.Fit
+	}
+	return ""
+}
+
+func (x *CreateImageVariationRequest) GetFitGround() string {
+	if x != nil {
+		return x.FitGround
+	}
+	return ""
+}
+
+func (x *CreateImageVariationRequest) GetOutputCompression() int32 {
+	if x != nil && x.OutputCompression != nil {
+		return *x.OutputCompression
+	}
+	return 0
 }
 
 type isCreateImageVariationRequest_Source interface {
@@ -671,7 +701,15 @@ type ExtraFields struct {
 	// What the call cost in USD, as the provider reports it or the catalog prices it. Absent when unknown.
 	CostUsd *float64 `protobuf:"fixed64,12,opt,name=cost_usd,json=costUsd,proto3,oneof" json:"cost_usd,omitempty"`
 	// What was done differently from what was asked, in sentences.
-	Warnings      []string `protobuf:"bytes,13,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,13,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What the files say of how their pictures came to be: one entry for each image, by ascending index.
+	Provenance []*Provenance `protobuf:"bytes,14,rep,name=provenance,proto3" json:"provenance,omitempty"`
+	// The seeds that the provider says it used: one for all images, or one for each.
+	Seeds []string `protobuf:"bytes,15,rep,name=seeds,proto3" json:"seeds,omitempty"`
+	// The provider's own words on why it stopped: one for all images, or one for each.
+	FinishReasons []string `protobuf:"bytes,16,rep,name=finish_reasons,json=finishReasons,proto3" json:"finish_reasons,omitempty"`
+	// The shape that the provider says it made, such as `3:2`.
+	AspectRatio   string `protobuf:"bytes,17,opt,name=aspect_ratio,json=aspectRatio,proto3" json:"aspect_ratio,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -797,6 +835,109 @@ func (x *ExtraFields) GetWarnings() []string {
 	return nil
 }
 
+func (x *ExtraFields) GetProvenance() []*Provenance {
+	if x != nil {
+		return x.Provenance
+	}
+	return nil
+}
+
+func (x *ExtraFields) GetSeeds() []string {
+	if x != nil {
+		return x.Seeds
+	}
+	return nil
+}
+
+func (x *ExtraFields) GetFinishReasons() []string {
+	if x != nil {
+		return x.FinishReasons
+	}
+	return nil
+}
+
+func (x *ExtraFields) GetAspectRatio() string {
+	if x != nil {
+		return x.AspectRatio
+	}
+	return ""
+}
+
+// What one image's file said of how its picture came to be when it was made, and what it says as delivered. Statements
+// are `c2pa` (a signed manifest) and `iptc` (a digital source type in XMP).
+type Provenance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The statements in the file as it was made.
+	Found []string `protobuf:"bytes,1,rep,name=found,proto3" json:"found,omitempty"`
+	// Those of them that the file as delivered still makes: a manifest stays where the file has not been changed at all.
+	Kept []string `protobuf:"bytes,2,rep,name=kept,proto3" json:"kept,omitempty"`
+	// The statements that the gateway added.
+	Written []string `protobuf:"bytes,3,rep,name=written,proto3" json:"written,omitempty"`
+	// The digital source type in the file as delivered, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
+	// `trainedAlgorithmicMedia`. Empty where its XMP states none.
+	DigitalSourceType string `protobuf:"bytes,4,opt,name=digital_source_type,json=digitalSourceType,proto3" json:"digital_source_type,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Provenance) Reset() {
+	*x = Provenance{}
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Provenance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Provenance) ProtoMessage() {}
+
+func (x *Provenance) ProtoReflect() protoreflect.Message {
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Provenance.ProtoReflect.Descriptor instead.
+func (*Provenance) Descriptor() ([]byte, []int) {
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Provenance) GetFound() []string {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+func (x *Provenance) GetKept() []string {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
+func (x *Provenance) GetWritten() []string {
+	if x != nil {
+		return x.Written
+	}
+	return nil
+}
+
+func (x *Provenance) GetDigitalSourceType() string {
+	if x != nil {
+		return x.DigitalSourceType
+	}
+	return ""
+}
+
 // How the result cache was used.
 type CacheDebug struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -826,7 +967,7 @@ type CacheDebug struct {
 
 func (x *CacheDebug) Reset() {
 	*x = CacheDebug{}
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[7]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +979,7 @@ func (x *CacheDebug) String() string {
 func (*CacheDebug) ProtoMessage() {}
 
 func (x *CacheDebug) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[7]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +992,7 @@ func (x *CacheDebug) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheDebug.ProtoReflect.Descriptor instead.
 func (*CacheDebug) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{7}
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CacheDebug) GetCacheHit() bool {
@@ -947,7 +1088,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[8]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1100,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[8]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1113,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{8}
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Attempt) GetProvider() string {
@@ -1041,7 +1182,7 @@ type StreamImageVariationResponse struct {
 
 func (x *StreamImageVariationResponse) Reset() {
 	*x = StreamImageVariationResponse{}
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[9]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1194,7 @@ func (x *StreamImageVariationResponse) String() string {
 func (*StreamImageVariationResponse) ProtoMessage() {}
 
 func (x *StreamImageVariationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[9]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1207,7 @@ func (x *StreamImageVariationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamImageVariationResponse.ProtoReflect.Descriptor instead.
 func (*StreamImageVariationResponse) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{9}
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StreamImageVariationResponse) GetType() string {
@@ -1198,7 +1339,7 @@ type AttemptStarted struct {
 
 func (x *AttemptStarted) Reset() {
 	*x = AttemptStarted{}
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[10]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1351,7 @@ func (x *AttemptStarted) String() string {
 func (*AttemptStarted) ProtoMessage() {}
 
 func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[10]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1364,7 @@ func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStarted.ProtoReflect.Descriptor instead.
 func (*AttemptStarted) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{10}
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AttemptStarted) GetProvider() string {
@@ -1262,7 +1403,7 @@ type AttemptFailed struct {
 
 func (x *AttemptFailed) Reset() {
 	*x = AttemptFailed{}
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[11]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1415,7 @@ func (x *AttemptFailed) String() string {
 func (*AttemptFailed) ProtoMessage() {}
 
 func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[11]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1428,7 @@ func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFailed.ProtoReflect.Descriptor instead.
 func (*AttemptFailed) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{11}
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AttemptFailed) GetAttempt() *Attempt {
@@ -1320,7 +1461,7 @@ type KeepAlive struct {
 
 func (x *KeepAlive) Reset() {
 	*x = KeepAlive{}
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[12]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1473,7 @@ func (x *KeepAlive) String() string {
 func (*KeepAlive) ProtoMessage() {}
 
 func (x *KeepAlive) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[12]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1486,7 @@ func (x *KeepAlive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
 func (*KeepAlive) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{12}
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{13}
 }
 
 // Everything that is known of a failed request: OpenAI's error object, and what the gateway adds to it. It is the last
@@ -1379,7 +1520,7 @@ type RequestError struct {
 
 func (x *RequestError) Reset() {
 	*x = RequestError{}
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[13]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1532,7 @@ func (x *RequestError) String() string {
 func (*RequestError) ProtoMessage() {}
 
 func (x *RequestError) ProtoReflect() protoreflect.Message {
-	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[13]
+	mi := &file_imagevariations_v1_image_variation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1545,7 @@ func (x *RequestError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestError.ProtoReflect.Descriptor instead.
 func (*RequestError) Descriptor() ([]byte, []int) {
-	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{13}
+	return file_imagevariations_v1_image_variation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RequestError) GetMessage() string {
@@ -1474,7 +1615,7 @@ var File_imagevariations_v1_image_variation_proto protoreflect.FileDescriptor
 
 const file_imagevariations_v1_image_variation_proto_rawDesc = "" +
 	"\n" +
-	"(imagevariations/v1/image_variation.proto\x12\x12imagevariations.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xf3\x04\n" +
+	"(imagevariations/v1/image_variation.proto\x12\x12imagevariations.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x81\x06\n" +
 	"\x1bCreateImageVariationRequest\x12\x1a\n" +
 	"\x05model\x18\x01 \x01(\tB\x04\xe2A\x01\x01R\x05model\x12\x16\n" +
 	"\x05image\x18\x02 \x01(\fH\x00R\x05image\x12\x1d\n" +
@@ -1493,11 +1634,16 @@ const file_imagevariations_v1_image_variation_proto_rawDesc = "" +
 	"\n" +
 	"background\x18\x0e \x01(\tB\x04\xe2A\x01\x01R\n" +
 	"background\x12H\n" +
-	"\x10provider_options\x18\x0f \x01(\v2\x17.google.protobuf.StructB\x04\xe2A\x01\x01R\x0fproviderOptionsB\b\n" +
+	"\x10provider_options\x18\x0f \x01(\v2\x17.google.protobuf.StructB\x04\xe2A\x01\x01R\x0fproviderOptions\x12\x16\n" +
+	"\x03fit\x18\x10 \x01(\tB\x04\xe2A\x01\x01R\x03fit\x12#\n" +
+	"\n" +
+	"fit_ground\x18\x11 \x01(\tB\x04\xe2A\x01\x01R\tfitGround\x128\n" +
+	"\x12output_compression\x18\x12 \x01(\x05B\x04\xe2A\x01\x01H\x04R\x11outputCompression\x88\x01\x01B\b\n" +
 	"\x06sourceB\x04\n" +
 	"\x02_nB\v\n" +
 	"\t_strengthB\a\n" +
-	"\x05_seed\"H\n" +
+	"\x05_seedB\x15\n" +
+	"\x13_output_compression\"H\n" +
 	"\bFallback\x12 \n" +
 	"\bprovider\x18\x01 \x01(\tB\x04\xe2A\x01\x01R\bprovider\x12\x1a\n" +
 	"\x05model\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x05model\"\xfe\x02\n" +
@@ -1542,7 +1688,7 @@ const file_imagevariations_v1_image_variation_proto_rawDesc = "" +
 	"\vtext_tokens\x18\x02 \x01(\rH\x01R\n" +
 	"textTokens\x88\x01\x01B\x0f\n" +
 	"\r_image_tokensB\x0e\n" +
-	"\f_text_tokens\"\xf7\x04\n" +
+	"\f_text_tokens\"\x97\x06\n" +
 	"\vExtraFields\x12!\n" +
 	"\frequest_type\x18\x01 \x01(\tR\vrequestType\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12'\n" +
@@ -1560,12 +1706,24 @@ const file_imagevariations_v1_image_variation_proto_rawDesc = "" +
 	" \x03(\v2\x1b.imagevariations.v1.AttemptR\battempts\x12*\n" +
 	"\x0efallback_index\x18\v \x01(\rH\x02R\rfallbackIndex\x88\x01\x01\x12\x1e\n" +
 	"\bcost_usd\x18\f \x01(\x01H\x03R\acostUsd\x88\x01\x01\x12\x1a\n" +
-	"\bwarnings\x18\r \x03(\tR\bwarningsB\n" +
+	"\bwarnings\x18\r \x03(\tR\bwarnings\x12>\n" +
+	"\n" +
+	"provenance\x18\x0e \x03(\v2\x1e.imagevariations.v1.ProvenanceR\n" +
+	"provenance\x12\x14\n" +
+	"\x05seeds\x18\x0f \x03(\tR\x05seeds\x12%\n" +
+	"\x0efinish_reasons\x18\x10 \x03(\tR\rfinishReasons\x12!\n" +
+	"\faspect_ratio\x18\x11 \x01(\tR\vaspectRatioB\n" +
 	"\n" +
 	"\b_latencyB\x0e\n" +
 	"\f_chunk_indexB\x11\n" +
 	"\x0f_fallback_indexB\v\n" +
-	"\t_cost_usd\"\xac\x03\n" +
+	"\t_cost_usd\"\x80\x01\n" +
+	"\n" +
+	"Provenance\x12\x14\n" +
+	"\x05found\x18\x01 \x03(\tR\x05found\x12\x12\n" +
+	"\x04kept\x18\x02 \x03(\tR\x04kept\x12\x18\n" +
+	"\awritten\x18\x03 \x03(\tR\awritten\x12.\n" +
+	"\x13digital_source_type\x18\x04 \x01(\tR\x11digitalSourceType\"\xac\x03\n" +
 	"\n" +
 	"CacheDebug\x12 \n" +
 	"\tcache_hit\x18\x01 \x01(\bH\x00R\bcacheHit\x88\x01\x01\x12\x19\n" +
@@ -1647,7 +1805,7 @@ func file_imagevariations_v1_image_variation_proto_rawDescGZIP() []byte {
 	return file_imagevariations_v1_image_variation_proto_rawDescData
 }
 
-var file_imagevariations_v1_image_variation_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_imagevariations_v1_image_variation_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_imagevariations_v1_image_variation_proto_goTypes = []any{
 	(*CreateImageVariationRequest)(nil),  // 0: imagevariations.v1.CreateImageVariationRequest
 	(*Fallback)(nil),                     // 1: imagevariations.v1.Fallback
@@ -1656,41 +1814,43 @@ var file_imagevariations_v1_image_variation_proto_goTypes = []any{
 	(*Usage)(nil),                        // 4: imagevariations.v1.Usage
 	(*TokensDetails)(nil),                // 5: imagevariations.v1.TokensDetails
 	(*ExtraFields)(nil),                  // 6: imagevariations.v1.ExtraFields
-	(*CacheDebug)(nil),                   // 7: imagevariations.v1.CacheDebug
-	(*Attempt)(nil),                      // 8: imagevariations.v1.Attempt
-	(*StreamImageVariationResponse)(nil), // 9: imagevariations.v1.StreamImageVariationResponse
-	(*AttemptStarted)(nil),               // 10: imagevariations.v1.AttemptStarted
-	(*AttemptFailed)(nil),                // 11: imagevariations.v1.AttemptFailed
-	(*KeepAlive)(nil),                    // 12: imagevariations.v1.KeepAlive
-	(*RequestError)(nil),                 // 13: imagevariations.v1.RequestError
-	(*structpb.Struct)(nil),              // 14: google.protobuf.Struct
-	(*structpb.Value)(nil),               // 15: google.protobuf.Value
+	(*Provenance)(nil),                   // 7: imagevariations.v1.Provenance
+	(*CacheDebug)(nil),                   // 8: imagevariations.v1.CacheDebug
+	(*Attempt)(nil),                      // 9: imagevariations.v1.Attempt
+	(*StreamImageVariationResponse)(nil), // 10: imagevariations.v1.StreamImageVariationResponse
+	(*AttemptStarted)(nil),               // 11: imagevariations.v1.AttemptStarted
+	(*AttemptFailed)(nil),                // 12: imagevariations.v1.AttemptFailed
+	(*KeepAlive)(nil),                    // 13: imagevariations.v1.KeepAlive
+	(*RequestError)(nil),                 // 14: imagevariations.v1.RequestError
+	(*structpb.Struct)(nil),              // 15: google.protobuf.Struct
+	(*structpb.Value)(nil),               // 16: google.protobuf.Value
 }
 var file_imagevariations_v1_image_variation_proto_depIdxs = []int32{
 	1,  // 0: imagevariations.v1.CreateImageVariationRequest.fallbacks:type_name -> imagevariations.v1.Fallback
-	14, // 1: imagevariations.v1.CreateImageVariationRequest.provider_options:type_name -> google.protobuf.Struct
+	15, // 1: imagevariations.v1.CreateImageVariationRequest.provider_options:type_name -> google.protobuf.Struct
 	3,  // 2: imagevariations.v1.CreateImageVariationResponse.data:type_name -> imagevariations.v1.ImageVariation
 	4,  // 3: imagevariations.v1.CreateImageVariationResponse.usage:type_name -> imagevariations.v1.Usage
 	6,  // 4: imagevariations.v1.CreateImageVariationResponse.extra_fields:type_name -> imagevariations.v1.ExtraFields
 	5,  // 5: imagevariations.v1.Usage.input_tokens_details:type_name -> imagevariations.v1.TokensDetails
 	5,  // 6: imagevariations.v1.Usage.output_tokens_details:type_name -> imagevariations.v1.TokensDetails
-	15, // 7: imagevariations.v1.ExtraFields.raw_request:type_name -> google.protobuf.Value
-	15, // 8: imagevariations.v1.ExtraFields.raw_response:type_name -> google.protobuf.Value
-	7,  // 9: imagevariations.v1.ExtraFields.cache_debug:type_name -> imagevariations.v1.CacheDebug
-	8,  // 10: imagevariations.v1.ExtraFields.attempts:type_name -> imagevariations.v1.Attempt
-	10, // 11: imagevariations.v1.StreamImageVariationResponse.attempt_started:type_name -> imagevariations.v1.AttemptStarted
-	11, // 12: imagevariations.v1.StreamImageVariationResponse.attempt_failed:type_name -> imagevariations.v1.AttemptFailed
-	3,  // 13: imagevariations.v1.StreamImageVariationResponse.image_completed:type_name -> imagevariations.v1.ImageVariation
-	2,  // 14: imagevariations.v1.StreamImageVariationResponse.completed:type_name -> imagevariations.v1.CreateImageVariationResponse
-	13, // 15: imagevariations.v1.StreamImageVariationResponse.failed:type_name -> imagevariations.v1.RequestError
-	12, // 16: imagevariations.v1.StreamImageVariationResponse.keep_alive:type_name -> imagevariations.v1.KeepAlive
-	8,  // 17: imagevariations.v1.AttemptFailed.attempt:type_name -> imagevariations.v1.Attempt
-	8,  // 18: imagevariations.v1.RequestError.attempts:type_name -> imagevariations.v1.Attempt
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	16, // 7: imagevariations.v1.ExtraFields.raw_request:type_name -> google.protobuf.Value
+	16, // 8: imagevariations.v1.ExtraFields.raw_response:type_name -> google.protobuf.Value
+	8,  // 9: imagevariations.v1.ExtraFields.cache_debug:type_name -> imagevariations.v1.CacheDebug
+	9,  // 10: imagevariations.v1.ExtraFields.attempts:type_name -> imagevariations.v1.Attempt
+	7,  // 11: imagevariations.v1.ExtraFields.provenance:type_name -> imagevariations.v1.Provenance
+	11, // 12: imagevariations.v1.StreamImageVariationResponse.attempt_started:type_name -> imagevariations.v1.AttemptStarted
+	12, // 13: imagevariations.v1.StreamImageVariationResponse.attempt_failed:type_name -> imagevariations.v1.AttemptFailed
+	3,  // 14: imagevariations.v1.StreamImageVariationResponse.image_completed:type_name -> imagevariations.v1.ImageVariation
+	2,  // 15: imagevariations.v1.StreamImageVariationResponse.completed:type_name -> imagevariations.v1.CreateImageVariationResponse
+	14, // 16: imagevariations.v1.StreamImageVariationResponse.failed:type_name -> imagevariations.v1.RequestError
+	13, // 17: imagevariations.v1.StreamImageVariationResponse.keep_alive:type_name -> imagevariations.v1.KeepAlive
+	9,  // 18: imagevariations.v1.AttemptFailed.attempt:type_name -> imagevariations.v1.Attempt
+	9,  // 19: imagevariations.v1.RequestError.attempts:type_name -> imagevariations.v1.Attempt
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_imagevariations_v1_image_variation_proto_init() }
@@ -1706,9 +1866,9 @@ func file_imagevariations_v1_image_variation_proto_init() {
 	file_imagevariations_v1_image_variation_proto_msgTypes[4].OneofWrappers = []any{}
 	file_imagevariations_v1_image_variation_proto_msgTypes[5].OneofWrappers = []any{}
 	file_imagevariations_v1_image_variation_proto_msgTypes[6].OneofWrappers = []any{}
-	file_imagevariations_v1_image_variation_proto_msgTypes[7].OneofWrappers = []any{}
 	file_imagevariations_v1_image_variation_proto_msgTypes[8].OneofWrappers = []any{}
-	file_imagevariations_v1_image_variation_proto_msgTypes[9].OneofWrappers = []any{
+	file_imagevariations_v1_image_variation_proto_msgTypes[9].OneofWrappers = []any{}
+	file_imagevariations_v1_image_variation_proto_msgTypes[10].OneofWrappers = []any{
 		(*StreamImageVariationResponse_AttemptStarted)(nil),
 		(*StreamImageVariationResponse_AttemptFailed)(nil),
 		(*StreamImageVariationResponse_ImageCompleted)(nil),
@@ -1716,15 +1876,15 @@ func file_imagevariations_v1_image_variation_proto_init() {
 		(*StreamImageVariationResponse_Failed)(nil),
 		(*StreamImageVariationResponse_KeepAlive)(nil),
 	}
-	file_imagevariations_v1_image_variation_proto_msgTypes[10].OneofWrappers = []any{}
-	file_imagevariations_v1_image_variation_proto_msgTypes[13].OneofWrappers = []any{}
+	file_imagevariations_v1_image_variation_proto_msgTypes[11].OneofWrappers = []any{}
+	file_imagevariations_v1_image_variation_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_imagevariations_v1_image_variation_proto_rawDesc), len(file_imagevariations_v1_image_variation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

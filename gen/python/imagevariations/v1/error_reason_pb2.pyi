@@ -164,6 +164,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The embedded engine has no such idea for its variations."""
     INVALID_STYLE: _ErrorReason.ValueType  # 70
     """The embedded engine has no such style."""
+    INVALID_FIT: _ErrorReason.ValueType  # 71
+    """`fit` is neither `cover` nor `contain`."""
+    INVALID_FIT_GROUND: _ErrorReason.ValueType  # 72
+    """`fit_ground` is neither `blur` nor a colour such as `#ffffff`."""
+    INVALID_OUTPUT_COMPRESSION: _ErrorReason.ValueType  # 73
+    """`output_compression` is out of range."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request failed: what `google.rpc.ErrorInfo.reason` says in the domain `imagevariations.v1` and, in lower case, what
@@ -312,4 +318,10 @@ INVALID_IDEA: ErrorReason.ValueType  # 69
 """The embedded engine has no such idea for its variations."""
 INVALID_STYLE: ErrorReason.ValueType  # 70
 """The embedded engine has no such style."""
+INVALID_FIT: ErrorReason.ValueType  # 71
+"""`fit` is neither `cover` nor `contain`."""
+INVALID_FIT_GROUND: ErrorReason.ValueType  # 72
+"""`fit_ground` is neither `blur` nor a colour such as `#ffffff`."""
+INVALID_OUTPUT_COMPRESSION: ErrorReason.ValueType  # 73
+"""`output_compression` is out of range."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

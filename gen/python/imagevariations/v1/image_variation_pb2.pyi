@@ -40,6 +40,9 @@ class CreateImageVariationRequest(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     BACKGROUND_FIELD_NUMBER: _builtins.int
     PROVIDER_OPTIONS_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    FIT_GROUND_FIELD_NUMBER: _builtins.int
+    OUTPUT_COMPRESSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`provider/model`, or an alias from the gateway's configuration.
     Defaults to the configured default route. Fails with NOT_FOUND when unknown.
@@ -76,7 +79,19 @@ class CreateImageVariationRequest(_message.Message):
     """
     background: _builtins.str
     """The model's own word, such as `transparent`, `opaque` or `auto`, of at most 64 characters. Passed on to models that
-    have it; dropped with a warning elsewhere.
+    have it; dropped with a warning elsewhere. `transparent` needs an output_format that can hold it: png or webp.
+    """
+    fit: _builtins.str
+    """How a result of another shape is brought to `size`: `cover` cuts off what juts out, and keeps faces and the subject;
+    `contain` shows all of it, with room around it. Defaults to cover.
+    """
+    fit_ground: _builtins.str
+    """What is around a contained result: `blur` (the result itself, blurred) or a colour such as `#ffffff`. Defaults to
+    blur, and to nothing at all where `background` is transparent.
+    """
+    output_compression: _builtins.int
+    """Quality of a jpeg or webp result, in [0, 100]. Without effect, and with a warning, for png, which loses nothing.
+    Defaults to what the provider sends, or 92 where the result is encoded here.
     """
     @_builtins.property
     def fallbacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fallback]:
@@ -104,13 +119,18 @@ class CreateImageVariationRequest(_message.Message):
         quality: _builtins.str = ...,
         background: _builtins.str = ...,
         provider_options: _struct_pb2.Struct | None = ...,
+        fit: _builtins.str = ...,
+        fit_ground: _builtins.str = ...,
+        output_compression: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "_seed", b"_seed", "_strength", b"_strength", "image", b"image", "image_url", b"image_url", "n", b"n", "provider_options", b"provider_options", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "_output_compression", b"_output_compression", "_seed", b"_seed", "_strength", b"_strength", "image", b"image", "image_url", b"image_url", "n", b"n", "output_compression", b"output_compression", "provider_options", b"provider_options", "seed", b"seed", "source", b"source", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "_seed", b"_seed", "_strength", b"_strength", "background", b"background", "fallbacks", b"fallbacks", "image", b"image", "image_url", b"image_url", "model", b"model", "n", b"n", "output_format", b"output_format", "prompt", b"prompt", "provider_options", b"provider_options", "quality", b"quality", "response_format", b"response_format", "seed", b"seed", "size", b"size", "source", b"source", "strength", b"strength", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "_output_compression", b"_output_compression", "_seed", b"_seed", "_strength", b"_strength", "background", b"background", "fallbacks", b"fallbacks", "fit", b"fit", "fit_ground", b"fit_ground", "image", b"image", "image_url", b"image_url", "model", b"model", "n", b"n", "output_compression", b"output_compression", "output_format", b"output_format", "prompt", b"prompt", "provider_options", b"provider_options", "quality", b"quality", "response_format", b"response_format", "seed", b"seed", "size", b"size", "source", b"source", "strength", b"strength", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
     _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015
+    _WhichOneofReturnType__output_compression: _TypeAlias = _typing.Literal["output_compression"]  # noqa: Y015
+    _WhichOneofArgType__output_compression: _TypeAlias = _typing.Literal["_output_compression", b"_output_compression"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
@@ -119,6 +139,8 @@ class CreateImageVariationRequest(_message.Message):
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_compression) -> _WhichOneofReturnType__output_compression | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
@@ -388,6 +410,10 @@ class ExtraFields(_message.Message):
     FALLBACK_INDEX_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    SEEDS_FIELD_NUMBER: _builtins.int
+    FINISH_REASONS_FIELD_NUMBER: _builtins.int
+    ASPECT_RATIO_FIELD_NUMBER: _builtins.int
     request_type: _builtins.str
     """Always `image_variation`."""
     provider: _builtins.str
@@ -404,6 +430,8 @@ class ExtraFields(_message.Message):
     """Which target made the images: 0 for the model itself, 1 for the first fallback, and so on."""
     cost_usd: _builtins.float
     """What the call cost in USD, as the provider reports it or the catalog prices it. Absent when unknown."""
+    aspect_ratio: _builtins.str
+    """The shape that the provider says it made, such as `3:2`."""
     @_builtins.property
     def raw_request(self) -> _struct_pb2.Value:
         """The request as sent to the provider, with secrets removed and image bytes elided. Only on request."""
@@ -424,6 +452,18 @@ class ExtraFields(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was done differently from what was asked, in sentences."""
 
+    @_builtins.property
+    def provenance(self) -> _containers.RepeatedCompositeFieldContainer[Global___Provenance]:
+        """What the files say of how their pictures came to be: one entry for each image, by ascending index."""
+
+    @_builtins.property
+    def seeds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The seeds that the provider says it used: one for all images, or one for each."""
+
+    @_builtins.property
+    def finish_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The provider's own words on why it stopped: one for all images, or one for each."""
+
     def __init__(
         self,
         *,
@@ -440,10 +480,14 @@ class ExtraFields(_message.Message):
         fallback_index: _builtins.int | None = ...,
         cost_usd: _builtins.float | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        provenance: _abc.Iterable[Global___Provenance] | None = ...,
+        seeds: _abc.Iterable[_builtins.str] | None = ...,
+        finish_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        aspect_ratio: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_cost_usd", b"_cost_usd", "_fallback_index", b"_fallback_index", "_latency", b"_latency", "cache_debug", b"cache_debug", "chunk_index", b"chunk_index", "cost_usd", b"cost_usd", "fallback_index", b"fallback_index", "latency", b"latency", "raw_request", b"raw_request", "raw_response", b"raw_response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_cost_usd", b"_cost_usd", "_fallback_index", b"_fallback_index", "_latency", b"_latency", "attempts", b"attempts", "cache_debug", b"cache_debug", "chunk_index", b"chunk_index", "cost_usd", b"cost_usd", "fallback_index", b"fallback_index", "latency", b"latency", "model_deployment", b"model_deployment", "model_requested", b"model_requested", "provider", b"provider", "raw_request", b"raw_request", "raw_response", b"raw_response", "request_type", b"request_type", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "_cost_usd", b"_cost_usd", "_fallback_index", b"_fallback_index", "_latency", b"_latency", "aspect_ratio", b"aspect_ratio", "attempts", b"attempts", "cache_debug", b"cache_debug", "chunk_index", b"chunk_index", "cost_usd", b"cost_usd", "fallback_index", b"fallback_index", "finish_reasons", b"finish_reasons", "latency", b"latency", "model_deployment", b"model_deployment", "model_requested", b"model_requested", "provenance", b"provenance", "provider", b"provider", "raw_request", b"raw_request", "raw_response", b"raw_response", "request_type", b"request_type", "seeds", b"seeds", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
     _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
@@ -463,6 +507,50 @@ class ExtraFields(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__latency) -> _WhichOneofReturnType__latency | None: ...
 
 Global___ExtraFields: _TypeAlias = ExtraFields  # noqa: Y015
+
+@_typing.final
+class Provenance(_message.Message):
+    """What one image's file said of how its picture came to be when it was made, and what it says as delivered. Statements
+    are `c2pa` (a signed manifest) and `iptc` (a digital source type in XMP).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    DIGITAL_SOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    digital_source_type: _builtins.str
+    """The digital source type in the file as delivered, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
+    `trainedAlgorithmicMedia`. Empty where its XMP states none.
+    """
+    @_builtins.property
+    def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The statements in the file as it was made."""
+
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of them that the file as delivered still makes: a manifest stays where the file has not been changed at all."""
+
+    @_builtins.property
+    def written(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The statements that the gateway added."""
+
+    def __init__(
+        self,
+        *,
+        found: _abc.Iterable[_builtins.str] | None = ...,
+        kept: _abc.Iterable[_builtins.str] | None = ...,
+        written: _abc.Iterable[_builtins.str] | None = ...,
+        digital_source_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digital_source_type", b"digital_source_type", "found", b"found", "kept", b"kept", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
 
 @_typing.final
 class CacheDebug(_message.Message):

@@ -512,6 +512,27 @@ export enum ErrorReason {
    * @generated from enum value: INVALID_STYLE = 70;
    */
   INVALID_STYLE = 70,
+
+  /**
+   * `fit` is neither `cover` nor `contain`.
+   *
+   * @generated from enum value: INVALID_FIT = 71;
+   */
+  INVALID_FIT = 71,
+
+  /**
+   * `fit_ground` is neither `blur` nor a colour such as `#ffffff`.
+   *
+   * @generated from enum value: INVALID_FIT_GROUND = 72;
+   */
+  INVALID_FIT_GROUND = 72,
+
+  /**
+   * `output_compression` is out of range.
+   *
+   * @generated from enum value: INVALID_OUTPUT_COMPRESSION = 73;
+   */
+  INVALID_OUTPUT_COMPRESSION = 73,
 }
 
 /**

@@ -124,7 +124,7 @@ export declare type CreateImageVariationRequest = Message<"imagevariations.v1.Cr
 
   /**
    * The model's own word, such as `transparent`, `opaque` or `auto`, of at most 64 characters. Passed on to models that
-   * have it; dropped with a warning elsewhere.
+   * have it; dropped with a warning elsewhere. `transparent` needs an output_format that can hold it: png or webp.
    *
    * @generated from field: string background = 14;
    */
@@ -136,6 +136,30 @@ export declare type CreateImageVariationRequest = Message<"imagevariations.v1.Cr
    * @generated from field: google.protobuf.Struct provider_options = 15;
    */
   providerOptions?: JsonObject | undefined;
+
+  /**
+   * How a result of another shape is brought to `size`: `cover` cuts off what juts out, and keeps faces and the subject;
+   * `contain` shows all of it, with room around it. Defaults to cover.
+   *
+   * @generated from field: string fit = 16;
+   */
+  fit: string;
+
+  /**
+   * What is around a contained result: `blur` (the result itself, blurred) or a colour such as `#ffffff`. Defaults to
+   * blur, and to nothing at all where `background` is transparent.
+   *
+   * @generated from field: string fit_ground = 17;
+   */
+  fitGround: string;
+
+  /**
+   * Quality of a jpeg or webp result, in [0, 100]. Without effect, and with a warning, for png, which loses nothing.
+   * Defaults to what the provider sends, or 92 where the result is encoded here.
+   *
+   * @generated from field: optional int32 output_compression = 18;
+   */
+  outputCompression?: number | undefined;
 };
 
 /**
@@ -480,6 +504,34 @@ export declare type ExtraFields = Message<"imagevariations.v1.ExtraFields"> & {
    * @generated from field: repeated string warnings = 13;
    */
   warnings: string[];
+
+  /**
+   * What the files say of how their pictures came to be: one entry for each image, by ascending index.
+   *
+   * @generated from field: repeated imagevariations.v1.Provenance provenance = 14;
+   */
+  provenance: Provenance[];
+
+  /**
+   * The seeds that the provider says it used: one for all images, or one for each.
+   *
+   * @generated from field: repeated string seeds = 15;
+   */
+  seeds: string[];
+
+  /**
+   * The provider's own words on why it stopped: one for all images, or one for each.
+   *
+   * @generated from field: repeated string finish_reasons = 16;
+   */
+  finishReasons: string[];
+
+  /**
+   * The shape that the provider says it made, such as `3:2`.
+   *
+   * @generated from field: string aspect_ratio = 17;
+   */
+  aspectRatio: string;
 };
 
 /**
@@ -487,6 +539,49 @@ export declare type ExtraFields = Message<"imagevariations.v1.ExtraFields"> & {
  * Use `create(ExtraFieldsSchema)` to create a new message.
  */
 export declare const ExtraFieldsSchema: GenMessage<ExtraFields>;
+
+/**
+ * What one image's file said of how its picture came to be when it was made, and what it says as delivered. Statements
+ * are `c2pa` (a signed manifest) and `iptc` (a digital source type in XMP).
+ *
+ * @generated from message imagevariations.v1.Provenance
+ */
+export declare type Provenance = Message<"imagevariations.v1.Provenance"> & {
+  /**
+   * The statements in the file as it was made.
+   *
+   * @generated from field: repeated string found = 1;
+   */
+  found: string[];
+
+  /**
+   * Those of them that the file as delivered still makes: a manifest stays where the file has not been changed at all.
+   *
+   * @generated from field: repeated string kept = 2;
+   */
+  kept: string[];
+
+  /**
+   * The statements that the gateway added.
+   *
+   * @generated from field: repeated string written = 3;
+   */
+  written: string[];
+
+  /**
+   * The digital source type in the file as delivered, a term of http://cv.iptc.org/newscodes/digitalsourcetype/ such as
+   * `trainedAlgorithmicMedia`. Empty where its XMP states none.
+   *
+   * @generated from field: string digital_source_type = 4;
+   */
+  digitalSourceType: string;
+};
+
+/**
+ * Describes the message imagevariations.v1.Provenance.
+ * Use `create(ProvenanceSchema)` to create a new message.
+ */
+export declare const ProvenanceSchema: GenMessage<Provenance>;
 
 /**
  * How the result cache was used.

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from service.api.convert import completed_message, event_message, failed_message, response_message
 from service.api.rest.json_answer import Pieces, answer_json, completed_json, event_json, failed_json
 from service.core.errors import ErrorKind, GatewayError
-from service.core.values import Attempt, ImageFormat, Size, Target, Usage
+from service.core.values import NOTHING_SAID, Attempt, ImageFormat, Provenance, Size, Target, Usage
 from service.gateway.events import AttemptFailed, AttemptStarted, ImageCompleted
 from service.gateway.outcome import CacheReport, FinishedImage, Outcome
 
 # Any text that has a UTF-8 form.
-text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 counts = st.integers(-5, 2**34)
 small = st.integers(0, 2**32 - 1)
 json_values = st.recursive(
@@ -33,8 +33,10 @@ attempts = st.builds(Attempt, text, text, text, small, st.sampled_from(["success
 sizes = st.builds(Size, small, small)
 formats = st.sampled_from(ImageFormat)
 links = st.text("ab:/", min_size=1, max_size=9)
-images = st.builds(FinishedImage, small, sizes, formats, st.binary(min_size=1), st.just(""), text) | st.builds(
-    FinishedImage, small, sizes, formats, st.just(b""), links, text
+texts = st.lists(text, max_size=2).map(tuple)
+said = st.just(NOTHING_SAID) | st.builds(Provenance, texts, texts, texts, text)
+images = st.builds(FinishedImage, small, sizes, formats, st.binary(min_size=1), st.just(""), text, said) | st.builds(
+    FinishedImage, small, sizes, formats, st.just(b""), links, text, said
 )
 unit = st.floats(0, 1)
 caches = st.builds(CacheReport, unit, targets, st.booleans(), text, text, st.none() | unit, st.none() | targets)
@@ -55,6 +57,9 @@ outcomes = st.builds(
     background=text,
     warnings=st.lists(text, max_size=3).map(tuple),
     cache=st.none() | caches,
+    seeds=st.lists(st.integers(0, 2**64 - 1), max_size=2).map(tuple),
+    finish_reasons=texts,
+    aspect_ratio=text,
     raw_request=st.none() | json_values,
     raw_response=st.none() | json_values,
 )

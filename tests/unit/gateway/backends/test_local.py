@@ -22,6 +22,7 @@ from service.core.errors import ErrorKind, GatewayError
 from service.core.values import EncodedImage, ImageFormat, Size
 from service.gateway.backends.base import CallContext, CallReport
 from service.gateway.backends.local import LocalBackend
+from service.imaging.provenance import read_source_type
 
 SOURCE = EncodedImage(png(96, 64), ImageFormat.PNG, Size(96, 64))
 needs_engine = pytest.mark.skipif(bool(engine.availability()), reason="the engine's libraries are not installed")
@@ -76,6 +77,7 @@ async def test_the_real_engine_makes_real_images(calling: Calling) -> None:
     assert all(image.data.startswith(b"\x89PNG") for image in calling.images.values())
     assert report.result.images[0].data != report.result.images[1].data
     assert report.result.cost_usd == 0.0
+    assert read_source_type(report.result.images[0].data, ImageFormat.PNG) == "algorithmicallyEnhanced"
 
 
 @needs_engine
@@ -168,6 +170,8 @@ def hanging(stopped: threading.Event, begun: threading.Event) -> Any:
 @needs_engine
 async def test_the_deadline_ends_the_work(calling: Calling, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = threading.Event()
+    # On a busy machine an analysis could take all the time, and there would be no work to end.
+    monkeypatch.setattr(engine.Source, "analyse", lambda *_, **__: None)
     monkeypatch.setattr(engine, "vary", hanging(stopped, threading.Event()))
     with pytest.raises(GatewayError) as caught:
         await calling.vary(seconds=2)

@@ -47,7 +47,7 @@ from service.gateway.directory import Alias, Directory
 from service.gateway.events import CacheConsulted, Event, ImageCompleted, RequestEnded
 from service.gateway.gateway import Gateway, RequestContext
 from service.gateway.outcome import Outcome
-from service.gateway.record import NOT_STORED
+from service.gateway.record import FIRST_FRAME, NOT_STORED
 from service.gateway.target_runner import TargetRunner
 from service.governance.callers import ANYBODY, Caller, CallerKind
 from service.governance.keys import CacheScope, VirtualKey, digest
@@ -162,6 +162,21 @@ class TestHits:
         assert (found.cost_usd, found.usage, found.attempts) == (0.0, None, ())
         assert (found.target, found.fallback_index) == (Target("a", "m"), 0)
         assert found.id != made.id
+
+    async def test_that_only_the_first_frame_was_varied_is_told_of_the_animation_alone(self, house: House) -> None:
+        still, moving = io.BytesIO(), io.BytesIO()
+        first, second = (Image.new("RGB", (40, 30), colour) for colour in ((10, 200, 30), (200, 10, 30)))
+        first.save(still, "GIF")
+        first.save(moving, "GIF", save_all=True, append_images=[second], duration=50)
+        gateway = house.gateway(FakeBackend())
+
+        animated = await house.ask(gateway, request(image=moving.getvalue()))
+        found = await house.ask(gateway, request(image=still.getvalue()))
+
+        assert FIRST_FRAME in animated.warnings
+        assert found.cache is not None
+        assert found.cache.hit
+        assert FIRST_FRAME not in found.warnings
 
     async def test_both_answers_tell_of_the_cache(self, house: House) -> None:
         gateway = house.gateway(FakeBackend())
@@ -393,8 +408,8 @@ class TestWhatIsKept:
         gateway = house.gateway(backend)
         await house.ask(gateway)
         near = request(image=saved(landscape(), "JPEG", quality=85))
-        assert (await house.ask(gateway, lookup=Lookup.SEMANTIC)).cache.hit_type == "semantic"  # type: ignore[union-attr]
-        assert not (await house.ask(gateway, near, lookup=Lookup.DIRECT)).cache.hit  # type: ignore[union-attr]
+        assert (await house.ask(gateway, lookup=Lookup.SEMANTIC)).cache.hit_type == "semantic"
+        assert not (await house.ask(gateway, near, lookup=Lookup.DIRECT)).cache.hit
 
     async def test_a_strict_threshold_misses_what_the_usual_one_finds(self, house: House) -> None:
         gateway = house.gateway(FakeBackend())
@@ -474,8 +489,8 @@ class TestTenants:
         gateway = house.gateway(backend)
         near = request(image=saved(landscape(), "JPEG", quality=85))
         await house.ask(gateway, caller=holder("a", scope, "t"))
-        assert (await house.ask(gateway, caller=holder("b", scope, "t"))).cache.hit_type == "direct"  # type: ignore[union-attr]
-        assert not (await house.ask(gateway, near, caller=holder("b", scope, "t"))).cache.hit  # type: ignore[union-attr]
+        assert (await house.ask(gateway, caller=holder("b", scope, "t"))).cache.hit_type == "direct"
+        assert not (await house.ask(gateway, near, caller=holder("b", scope, "t"))).cache.hit
         assert len(backend.calls) == 2
 
     async def test_unless_the_operator_says_that_similar_ones_will_do(self, house: House) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.cache.digests import bucket_digest
-from service.core.values import ImageFormat, ResponseFormat, Size, Target, VariationRequest
+from service.core.values import Fit, ImageFormat, ResponseFormat, Size, Target, VariationRequest
 from service.gateway.cache_step.terms import parameters_of
 
 ROUTE, TARGETS = ("fal/redux",), (Target("fal", "redux"),)
@@ -23,6 +23,9 @@ OTHER: dict[str, Any] = {
     "size": Size(512, 512),
     "response_format": ResponseFormat.B64_JSON,
     "output_format": ImageFormat.WEBP,
+    "fit": Fit.CONTAIN,
+    "fit_ground": (255, 255, 255),
+    "output_compression": 40,
     "prompt": "at night",
     "strength": 0.9,
     "seed": 7,

@@ -1,0 +1,1 @@
+"""Metrics: listens to the events of requests and calls. Nothing else knows Prometheus."""
