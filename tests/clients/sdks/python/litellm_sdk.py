@@ -5,7 +5,7 @@ from pathlib import Path
 
 # Its own list of prices will do: by itself it waits for one from the network.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-import litellm  # noqa: E402 - it reads the environment when it is imported
+import litellm
 
 try:
     with Path(os.environ["IMAGE"]).open("rb") as image:
