@@ -1,4 +1,4 @@
-"""What a look-up in the result cache costs with 100, 10,000 and 1,000,000 entries, all of them for one request's
+"""Measures a look-up in the result cache with 100, 10,000 and 1,000,000 entries, all of them for one request's
 parameters, which is the worst case: `make bench-cache`.
 
     python -m bench.bench_cache [--sizes 100 10000 1000000] [--stores sqlite redis] [--rounds 5]

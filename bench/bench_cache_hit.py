@@ -1,4 +1,4 @@
-"""How long a direct cache hit takes through gRPC for an image of 100 KB, one request at a time: `make bench-cache`.
+"""Times a direct cache hit through gRPC for an image of 100 KB, one request at a time: `make bench-cache`.
 
 With the same pixels in another file every time, which has to be decoded; in a file whose metadata differ; and in the
 same file, which like the one before is known by then.

@@ -139,7 +139,7 @@ def _memory(name: str) -> int:
 
 def _measure(path: Path, task: str) -> dict[str, float]:
     """In a process of its own: the peak in bytes above the start, seconds of processor time, and the cost foretold."""
-    # What is loaded at the first use does not count.
+    # Libraries loaded at the first use do not count.
     small = _saved(Image.new("RGB", (64, 64)), "PNG")
     finish(small, Wish(Size(32, 32), ImageFormat.PNG), limits=_LIMITS)
     before = _memory("VmRSS")

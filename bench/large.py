@@ -23,7 +23,7 @@ _AT_A_TIME = 6
 
 @dataclass(frozen=True, slots=True)
 class Large:
-    """What images of one size come to.
+    """The results for images of one size.
 
     Attributes:
         held: Memory for each image under way, in multiples of its length, service and Envoy together, while all

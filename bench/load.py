@@ -23,7 +23,7 @@ _DATA = re.compile(r"traffic: .*\((\d+)\) data")
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Where requests go.
+    """The place that requests go to.
 
     Attributes:
         answer_bytes: An answer shorter than this on average is an error in disguise.
@@ -41,7 +41,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run came to.
+    """The results of one run.
 
     Attributes:
         seconds: From the first request's start to the last answer's end.
@@ -101,7 +101,7 @@ def run(goal: Goal, *, clients: int, requests: int) -> Run:
 
 
 def requests_for(goal: Goal, *, clients: int, seconds: float) -> int:
-    """How many requests take about ``seconds``; finding out warms the other side up."""
+    """The number of requests that take about ``seconds``; finding out warms the other side up."""
     count = clients * 4
     while True:
         begun = time.monotonic()

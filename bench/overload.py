@@ -38,7 +38,7 @@ _CROWD_KEY, _SMALL_KEY = "sk-bf-crowd-" + "c" * 40, "sk-bf-small-" + "s" * 40
 
 @dataclass(slots=True)
 class Seen:
-    """What a group of clients saw: the milliseconds of every answer, by its status; 0: the connection broke."""
+    """A group of clients: the milliseconds of every answer, by its status; 0: the connection broke."""
 
     milliseconds: dict[int, list[float]] = field(default_factory=dict)
     without_retry_after: Counter[int] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What is sent: pictures of a given length, the form they are uploaded in, and the same request as a gRPC message."""
+"""Payloads: pictures of a given length, the form they are uploaded in, and the same request as a gRPC message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured: the gateway, its floor, and the peers; each started alone on ports of its own, or not at all."""
+"""The measured systems: the gateway, its floor, and the peers; each is started alone on its own ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway is meant to achieve, and whether it did."""
+"""The gateway's targets, and whether they were reached."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _clients(count: int) -> str:
 
 
 def _added_ms(samples: list[Sample], contender: str) -> float:
-    """What one client waits more for a contender than for the upstream itself."""
+    """The time that one client waits for a contender beyond its wait for the upstream itself."""
     return spread(samples, contender, 1, "p50_ms").median - spread(samples, "upstream", 1, "p50_ms").median
 
 

@@ -1,4 +1,4 @@
-"""What a request's ``x-bf-cache-*`` headers say."""
+"""Reads a request's ``x-bf-cache-*`` headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THRESHOLD_HEADER: Final = "x-bf-cache-threshold"
 NO_STORE_HEADER: Final = "x-bf-cache-no-store"
 PREFIX: Final = "x-bf-cache-"
 
-# What has no meaning of its own in a path, as namespaces are deleted by path.
+# Characters without a meaning of their own in a path, as namespaces are deleted by path.
 _NAMESPACE = re.compile(r"(?!\.\.?$)[A-Za-z0-9._~:@-]{1,128}")
 _TTL = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

@@ -1,4 +1,4 @@
-"""What every call has, whichever method it is: an id, a deadline, headers, one log line, one way to fail."""
+"""Calls of every method: an id, a deadline, headers, one log line, one way to fail."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class CallSettings:
-    """What the operator decides about every call.
+    """The operator's settings for every call.
 
     Attributes:
         longest_s: Cap of a caller's deadline, and the deadline of those who set none, in seconds.
@@ -239,7 +239,7 @@ def _end_of(call: Call) -> CallEnded:
 
 
 def told(caught: Exception, call: Call) -> GatewayError:
-    """What the caller is told of an exception. A bug goes to the log with everything, to the caller with its id."""
+    """The error told to the caller of an exception. A bug goes to the log with everything, to the caller with its id."""
     if isinstance(caught, TimeoutError):
         return GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The time allowed for this request ran out.")
     if isinstance(caught, GatewayError) and caught.kind is not ErrorKind.INTERNAL:

@@ -17,7 +17,7 @@ from service.gateway.directory import Directory
 
 
 class ModelServicer:
-    """What can be asked for."""
+    """The models and aliases that can be asked for."""
 
     def __init__(self, directory: Directory, warnings: Mapping[Target, Sequence[str]], calls: Calls) -> None:
         self._directory = directory

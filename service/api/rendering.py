@@ -1,4 +1,4 @@
-"""How an outcome and the events on the way to it are written: as typed messages, or as JSON for the REST door."""
+"""Rendering of an outcome and of the events before it: as typed messages, or as JSON for the REST door."""
 
 from __future__ import annotations
 

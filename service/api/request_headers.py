@@ -21,7 +21,7 @@ SCHEME_HEADER = "x-forwarded-proto"
 
 REQUEST_ID_HEADER = "x-request-id"
 TIMEOUT_HEADER = "x-request-timeout-ms"
-# How an Envoy at the caller's side numbers its attempts; and its x-envoy-expected-rq-timeout-ms, by our Envoy's name.
+# The attempt count of an Envoy at the caller's side; and its x-envoy-expected-rq-timeout-ms, by our Envoy's name.
 ATTEMPT_HEADER = "x-envoy-attempt-count"
 SIDECAR_TIMEOUT_HEADER = "x-sidecar-timeout-ms"
 RAW_HEADER = "x-raw"
@@ -55,13 +55,13 @@ def timeout_s(metadata: Mapping[str, str]) -> float | None:
 
 
 def content_encoding(metadata: Mapping[str, str]) -> str:
-    """How the request's body is compressed, as its header says; empty where it is not."""
+    """The compression of the request's body, as its header says; empty where there is none."""
     text = metadata.get("content-encoding", "").strip()
     return "" if text.lower() in ("", "identity") else text
 
 
 def sidecar_attempt(metadata: Mapping[str, str]) -> int:
-    """How often the caller's proxy has sent this request, which has the same id each time; 0 where none says so."""
+    """The number of times that the caller's proxy has sent this request, by the same id; 0 where none says so."""
     text = metadata.get(ATTEMPT_HEADER, "")
     return int(text) if re.fullmatch(r"[1-9][0-9]{0,3}", text) and REQUEST_ID_HEADER in metadata else 0
 

@@ -37,7 +37,7 @@ STATUS_DETAILS_HEADER = "grpc-status-details-bin"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one kind of failure is answered: the error table of the contract."""
+    """The answer to one kind of failure: a row of the contract's error table."""
 
     grpc_code: grpc.StatusCode
     http_status: int
@@ -100,7 +100,7 @@ def retry_after_s(error: GatewayError) -> float | None:
 
 
 def internal_error(request_id: str) -> GatewayError:
-    """What the caller is told of a bug: nothing but where to find it in the log."""
+    """The error that the caller is told of a bug: nothing but the id to find it by in the log."""
     return GatewayError(ErrorKind.INTERNAL, f"Something went wrong on our side. The request id is {request_id}.")
 
 

@@ -34,7 +34,7 @@ DATA_URL_PREFIX = "data:"
 # Names under which other APIs, and guesses, have the picture.
 _IMAGE_LIKE = re.compile(r"(input_?)?(imgs?|images?|files?|photo|picture|init_image|image_?file)\b", re.IGNORECASE)
 _SIZE_VALUES = {text: Size(*(int(side) for side in text.split("x"))) for text in SIZES}
-# What these models made where no size was asked for: code that was written for them counts on it.
+# The size that these models made where none was asked for: code that was written for them counts on it.
 _SIZES_OF_OLD = dict.fromkeys(("dall-e-2", "dall-e-3"), "1024x1024")
 _COLOUR = re.compile("#[0-9A-Fa-f]{6}")
 _OUTPUT_FORMATS = {"png": ImageFormat.PNG, "webp": ImageFormat.WEBP, "jpeg": ImageFormat.JPEG}

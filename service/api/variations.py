@@ -51,7 +51,7 @@ class Incoming:
 
 
 class Variations:
-    """What the typed methods and the REST door share: from fields to an answer.
+    """The way from fields to an answer, shared by the typed methods and the REST door.
 
     Args:
         pool: Takes large requests apart and puts large answers together, off the event loop.

@@ -41,7 +41,7 @@ class Lookup(Flag):
 
 
 class HitType(Enum):
-    """How an entry was found."""
+    """The way in which an entry was found."""
 
     DIRECT = "direct"
     """By the same pixels."""
@@ -51,7 +51,7 @@ class HitType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked up.
+    """A look-up.
 
     Attributes:
         bucket, direct: As ``digests`` makes them.
@@ -178,7 +178,7 @@ class ResultCache:
             candidates = await asyncio.get_running_loop().run_in_executor(self._threads, search.run)
         else:
             candidates = search.run()
-        # What was stored twice, or found by two replicas at once, may be in the index twice.
+        # An entry stored twice, or found by two replicas at once, may be in the index twice.
         left = list(dict.fromkeys(each for each in candidates if each.id not in self._gone))
         for first in range(0, len(left), _CANDIDATES_AT_A_TIME):
             some = left[first : first + _CANDIDATES_AT_A_TIME]

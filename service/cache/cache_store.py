@@ -1,4 +1,4 @@
-"""What has to keep entries, whatever keeps them: SQLite for one machine, Redis for any number of replicas."""
+"""The interface of a cache store: SQLite for one machine, Redis for any number of replicas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.imaging.perceptual_key import PerceptualKey
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much is kept: bytes as ``Entry.size`` counts them, and entries."""
+    """The bounds of a store: bytes as ``Entry.size`` counts them, and entries."""
 
     max_bytes: int
     max_entries: int
@@ -20,7 +20,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far an index has followed a store's additions.
+    """The position up to which an index has followed a store's additions.
 
     ``life`` is another one after a store has lost what it held: what was followed before means nothing then.
     """
@@ -52,7 +52,7 @@ class Additions:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What decides whether a candidate is a hit."""
+    """The facts that decide whether a candidate is a hit."""
 
     bucket: bytes = field(repr=False)
     look: PerceptualKey
@@ -75,11 +75,11 @@ class CacheStore(Protocol):
         ...
 
     async def additions(self, since: Position) -> Additions:
-        """What has been added after a position, a limited number at a time."""
+        """The entries added after a position, a limited number at a time."""
         ...
 
     async def summaries(self, entry_ids: Sequence[str], now: float) -> Mapping[str, Summary]:
-        """What is known of those of these entries that are there and have not expired."""
+        """Summaries of those of these entries that are there and have not expired."""
         ...
 
     async def put(self, entry: Entry, now: float) -> bool:
@@ -103,7 +103,7 @@ class CacheStore(Protocol):
         ...
 
     async def count(self) -> int:
-        """How many entries there are, expired ones included."""
+        """The number of entries, expired ones included."""
         ...
 
     async def aclose(self) -> None:

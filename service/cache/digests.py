@@ -1,4 +1,4 @@
-"""What makes two requests the same: digests of everything that decides what a result looks like."""
+"""Digests of everything that decides what a result looks like: they tell whether two requests are the same."""
 
 from __future__ import annotations
 

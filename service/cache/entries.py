@@ -1,4 +1,4 @@
-"""What is kept of a result, and the text that stores keep of it beside its images."""
+"""Cached results, and the text that stores keep of them beside their images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.core.values import NOTHING_SAID, EncodedImage, ImageFormat, Provena
 from service.imaging.perceptual_key import PerceptualKey
 
 ID_BYTES = 16
-# What an entry takes beside its images, indexes included; measured, roughly, in SQLite.
+# Bytes that an entry takes beside its images, indexes included; measured, roughly, in SQLite.
 _OVERHEAD_BYTES = 2048
 
 
@@ -32,7 +32,7 @@ class CachedImage:
 
 @dataclass(frozen=True, slots=True)
 class CachedResult:
-    """What is told of a result when it is served again.
+    """Everything that is told of a result when it is served again.
 
     ``target`` made it, and ``warnings`` tell what it did differently from what was asked.
     """

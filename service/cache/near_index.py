@@ -108,7 +108,7 @@ class NearIndex:
         self._tail_rows = needed
 
     def due_merge(self) -> Merge | None:
-        """How to sort the tail in, once it is long enough for that to pay; give what it builds to ``adopt``."""
+        """The merge that sorts the tail in, once the tail is long enough; give what it builds to ``adopt``."""
         if self._tail_rows < max(_SMALLEST_TAIL, len(self._block.places) // _TAIL_SHARE):
             return None
         block, tail = self._block, self._tail[: self._tail_rows]

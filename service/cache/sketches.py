@@ -1,4 +1,4 @@
-"""What an index holds of an entry: 56 bytes, of which one number says where in colour space it lies."""
+"""Sketches: the 56 bytes that an index holds of an entry. One number says where in colour space the entry lies."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def key_words(key: bytes) -> npt.NDArray[np.uint64]:
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """Where entries of one bucket can lie that are near one look.
+    """The places where entries of one bucket can lie that are near one look.
 
     The mean of two layouts' colours differs by no more than the mean of their colours' differences (the triangle
     inequality), so whatever is within ``MAX_LAYOUT`` lies in a ball of that radius around the look's mean colour.

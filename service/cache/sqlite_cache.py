@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 _MOST_ADDITIONS: Final = 20_000
 # Removing so many at a time lets look-ups through in between.
 _MOST_REMOVED: Final = 200
-# What entries leave behind is given back to the file system so many pages (of 4 KiB) at a time.
+# The space of removed entries is given back to the file system so many pages (of 4 KiB) at a time.
 _MOST_PAGES_FREED: Final = 2_000
 
 

@@ -1,4 +1,4 @@
-"""What is known of providers and their models, as frozen values: made from the catalogue's documents."""
+"""Facts of providers and their models, as frozen values made from the catalogue's documents."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def parse(text: str) -> Mapping[str, ProviderEntry]:
 
 
 def profile(entry: ProviderEntry, model: str, overrides: Mapping[str, Any] = _NO_OVERRIDES) -> Profile:
-    """What a model can do: the catalog's facts, or the provider's usual ones for a model that it does not list.
+    """The profile of a model: the catalog's facts, or the provider's usual ones for a model that it does not list.
 
     Nothing is known of an unlisted model's price, unless the provider is free, nor of its end.
 
@@ -120,7 +120,7 @@ def listed(models: Mapping[str, Profile], model: str) -> Profile | None:
 
 
 def unlisted(entry: ProviderEntry) -> Profile:
-    """What is assumed of a provider's model that the catalog does not list."""
+    """The profile assumed of a provider's model that the catalog does not list."""
     usual = entry.default_profile
     return dataclasses.replace(usual, price=usual.price if usual.free else None, sunset=None, source="", checked=None)
 

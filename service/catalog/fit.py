@@ -12,7 +12,7 @@ from service.core.calls import ProviderCall
 from service.core.values import EncodedImage, ImageFormat, Size, VariationRequest
 
 USUAL_PIXELS = 1024 * 1024
-"""What is asked for when the caller leaves the size open: the area that today's models are trained at."""
+"""The area asked for when the caller leaves the size open: the one that today's models are trained at."""
 
 _SEEDS = 2**32
 

@@ -1,4 +1,4 @@
-"""What a call cost, in USD."""
+"""The cost of calls, in USD."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEAST_TEXT_TOKENS = 500
 
 
 def cost_usd(result: CallResult, price: Price | None, sizes: Sequence[Size | None] = ()) -> float | None:
-    """What the provider says that it cost, else what it costs by the catalog's price, else None: unknown.
+    """The cost by the provider's own account, else by the catalog's price, else None: unknown.
 
     Args:
         sizes: The size of each image as the provider made it (before any resizing here), in order; None or missing
@@ -44,7 +44,7 @@ def cost_usd(result: CallResult, price: Price | None, sizes: Sequence[Size | Non
 
 
 def failed_cost_usd(failure: GatewayError, price: Price | None) -> float | None:
-    """What work that came to nothing cost by the provider's own account, None where it gives none."""
+    """The cost of work that came to nothing, by the provider's own account; None where it gives none."""
     if failure.cost_usd is not None:
         return failure.cost_usd
     if failure.usage is None or price is None:
@@ -82,7 +82,7 @@ def _megapixels_usd(result: CallResult, price: Price, sizes: Sequence[Size | Non
 
 
 def estimated_usd(request: VariationRequest, profile: Profile) -> float | None:
-    """What a request costs at most, to be set aside before a model is asked; None where its price is not known."""
+    """The most that a request can cost, to be set aside before a model is asked; None where the price is unknown."""
     price = profile.price
     if price is None:
         return 0.0 if profile.free else None

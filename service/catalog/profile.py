@@ -19,7 +19,7 @@ class PromptRule(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs, in USD; the terms that apply are added up.
+    """The price of a model, in USD; the terms that apply are added up.
 
     ``per_request`` is charged once a call however many images it makes; token prices are per million.
     """
@@ -35,7 +35,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one model can do. Facts, kept as data in service/catalog/data, that the gateway fits requests to.
+    """The abilities of one model: facts, kept as data in service/catalog/data, that the gateway fits requests to.
 
     Attributes:
         max_n: Most images one call makes; the gateway splits larger requests.

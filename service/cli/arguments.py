@@ -1,4 +1,4 @@
-"""What can be said on the command line."""
+"""The commands and options of the command line."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_grants(command: argparse.ArgumentParser) -> None:
-    """What a key may do. An option that is not given is empty or None."""
+    """Options for what a key may do. One that is not given is empty or None."""
     command.add_argument("--expires", default="", metavar="WHEN", help="30d, 12h or 2027-01-31; default: never")
     command.add_argument("--team", default="", help="a team of the configuration")
     for option, metavar, meaning in (

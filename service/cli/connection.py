@@ -70,7 +70,7 @@ def metadata(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 
 def explain(error: grpc.RpcError) -> str:
     """An error of the service in one or two lines: its code, the field at fault, the message."""
-    # What a stub raises is the finished call as well.
+    # The exception that a stub raises is the finished call as well.
     call = cast(grpc.Call, error)
     reason, field, wait = call.code().name.lower(), "", ""
     try:

@@ -13,7 +13,7 @@ from service.config import Address, Config
 _ROOT = Path(__file__).parents[2]
 # The service gives up a little before Envoy does, so that its own, better error is the one that is seen.
 _ENVOY_PATIENCE_S = 5.0
-# Whoever reads nothing of an answer for that long after the request's time is up has left.
+# A caller who reads nothing of an answer for that long after the request's time is up has left.
 _LONGEST_SILENCE_S = 60.0
 # A request may take that long to arrive (request_timeout in envoy.yaml); its own time begins when it has.
 _LONGEST_ARRIVAL_S = 300.0
@@ -27,7 +27,7 @@ _LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recogni
 
 
 def files_allowed() -> int:
-    """How many files a process of ours may have open; Envoy raises its own limit to that."""
+    """The number of files that a process of ours may have open; Envoy raises its own limit to that."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 

@@ -33,7 +33,7 @@ class Progress(Protocol):
 
 
 def progress(count: int) -> Progress:
-    """What suits stderr, for a request of this many pictures."""
+    """The progress display that suits stderr, for a request of this many pictures."""
     return Bars(count) if sys.stderr.isatty() else Lines(count)
 
 

@@ -14,7 +14,7 @@ def serve(file: Path | None) -> int:
     config = _loaded(file)
     if config is None:
         return 2
-    # What gRPC's core prints by itself is no JSON, and repeats what the service tells in its own words.
+    # gRPC's core prints lines that are no JSON, and repeats what the service tells in its own words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from service.composition import app
 

@@ -149,7 +149,7 @@ def _taken_ports(config: Config) -> list[str]:
                         f"{address} (for {side}) is in use by another process. Choose another port "
                         f"with the environment variable {variable} or with {setting} in gateway.yaml."
                     )
-                # Whatever else is wrong with the address, whoever has to listen on it will say.
+                # Anything else that is wrong with the address is told by the process that listens on it.
     return sentences
 
 
@@ -161,7 +161,7 @@ async def _asks_for_credential(config: Config) -> bool:
 
 
 def url(config: Config) -> str:
-    """Where the REST side is reached from this machine."""
+    """The URL of the REST side from this machine."""
     address = config.listen.http
     host = "localhost" if address.host in ("0.0.0.0", "::", "127.0.0.1") else address.host  # noqa: S104
     return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"

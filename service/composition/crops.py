@@ -12,7 +12,7 @@ from service.imaging.resize import Detector, Focus
 
 # A face that is cut is worse than anything else; then a head that is, then what is around them.
 _FACE, _HEAD, _SUBJECT = 8.0, 4.0, 1.0
-# Where no face is found, the head of what is too tall for the window is in this part of it.
+# If no face is found, the head of a subject too tall for the window is taken to be in this part of it.
 _UPPER_PART = 0.35
 
 

@@ -28,11 +28,11 @@ from service.transport.credentials import Credentials, WeightedCredential
 from service.transport.executor import Executor
 from service.transport.upstream import ExchangeSettings, Upstream
 
-# What clients of the retired endpoint still ask for, besides dall-e-2. Where no configured provider serves a model of
+# Names that clients of the retired endpoint still ask for, besides dall-e-2. If no provider here serves a model of
 # that name any more, it stands for the default route.
 RETIRED_NAMES = ("dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "chatgpt-image-latest")
 
-# How long before a model's end its users are warned of it.
+# The time before a model's end from which on its users are warned.
 SUNSET_NOTICE = timedelta(days=60)
 
 
@@ -124,7 +124,7 @@ def _serves(provider: Provider, model: str, today: date) -> bool:
 
 
 def default_alias(default_route: str, aliases: Mapping[str, Alias]) -> Alias:
-    """What the default route stands for, as an alias."""
+    """The targets of the default route, as an alias."""
     return aliases.get(default_route) or Alias((WeightedTarget(_target(default_route)),))
 
 
@@ -194,7 +194,7 @@ def _profiles(entry: ProviderEntry, settings: ProviderSettings) -> Mapping[str, 
 
 
 def _needs_key(name: str, entry: ProviderEntry) -> str:
-    """How to give a provider a key; empty for those that work without one."""
+    """A sentence that tells how to give a provider a key; empty for those that work without one."""
     variables = entry.variables
     wanted = [*variables.secret, *(names[0] for names in variables.parts.values())]
     if not wanted:

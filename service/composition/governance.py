@@ -20,7 +20,7 @@ from service.storage.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class Governance:
-    """What the service needs of it."""
+    """The parts of governance that the service needs."""
 
     gate: Gate
     governor: Governor
@@ -48,7 +48,7 @@ async def open_store(config: Config) -> Store:
 
 
 async def _open_claims(config: Config) -> ClaimStore:
-    """Where idempotent requests are claimed: beside the store of keys and budgets."""
+    """The store of idempotent requests' claims: beside the store of keys and budgets."""
     location = config.state_location
     try:
         if isinstance(location, Path):

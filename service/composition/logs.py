@@ -73,7 +73,7 @@ def _dumped(line: Mapping[str, Any]) -> str:
 
 
 def _shortened(line: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells most: when, where and whose a line is, and the ends of its texts."""
+    """The part of a line that tells most: its time, origin and request, and the ends of its texts."""
     kept = {name: line[name] for name in ("time", "from", "level", "id") if name in line}
     for name in ("message", "exception"):
         text = str(line.get(name, ""))

@@ -15,7 +15,7 @@ log = logging.getLogger("service.secrets")
 REREAD_EVERY_S = 5.0
 
 _Version = tuple[int, int, int] | None
-"""What differs once a file was written or replaced; None while there is none."""
+"""A stamp that differs once a file was written or replaced; None while there is no file."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from imagevariations.v1 import (
 
 from service.config import Config
 
-# What a message needs beyond the image in it.
+# Bytes of a message beside the image in it.
 MESSAGE_OVERHEAD_BYTES = 1 << 20
 MOST_METADATA_BYTES = 256 << 10
 
@@ -80,7 +80,7 @@ def bind(server: grpc.aio.Server, config: Config) -> int:
 
 
 def _bind_socket(server: grpc.aio.Server, path: str) -> None:
-    # Whoever may open it needs no credential where none is configured.
+    # A process that may open the socket needs no credential where none is configured.
     before = os.umask(0o077)
     try:
         bound = server.add_insecure_port(f"unix:{Path(path).expanduser().absolute()}")

@@ -23,7 +23,7 @@ from service.transport.way import Proxies, Way
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """What reaches out of this process."""
+    """The parts that reach out of this process."""
 
     executor: Executor
     fetch_for_caller: FetchImage
@@ -78,7 +78,7 @@ def general_proxies(config: Config) -> Proxies:
 
 
 def provider_way(settings: ProviderSettings, config: Config) -> Way:
-    """How a provider is reached."""
+    """The way to a provider."""
     general = general_proxies(config)
     proxies = general if settings.proxy is None else Proxies(_proxy_url(settings.proxy), always=True)
     if not settings.client_certificate:

@@ -1,4 +1,4 @@
-"""Who may use the gateway: the sections ``keys``, ``teams`` and ``tokens``."""
+"""Access to the gateway: the sections ``keys``, ``teams`` and ``tokens``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keys, teams and tokens say of each other and of the providers."""
+"""Checks of what keys, teams and tokens say of each other and of the providers."""
 
 from __future__ import annotations
 

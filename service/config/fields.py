@@ -43,7 +43,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. ``host`` is a name or an IP address (without brackets); port 0 means any free port."""
+    """An address to listen on. ``host`` is a name or an IP address (without brackets); port 0 means any free port."""
 
     host: str
     port: int

@@ -27,7 +27,7 @@ DEFAULT_FILE = Path("gateway.yaml")
 
 _PROXY_VARIABLES = {"proxy": ("HTTPS_PROXY", "https_proxy"), "no_proxy": ("NO_PROXY", "no_proxy")}
 _PORTS = {"GRPC_PORT": "grpc", "HTTP_PORT": "http"}
-# What the checks across sections look at; they wait until each of these is sound by itself.
+# The sections that are checked against each other, once each of them is sound by itself.
 _CROSS_CHECKED = frozenset({"default_route", "aliases", "providers", "engine"})
 
 

@@ -102,7 +102,7 @@ def _long_enough(value: SecretStr) -> SecretStr:
 
 
 class ListenSettings(Settings):
-    """Where the gateway is reached.
+    """The addresses of the gateway.
 
     Attributes:
         grpc_socket: Path of a Unix socket that takes gRPC, too; empty: none.
@@ -176,7 +176,7 @@ class TimeoutSettings(Settings):
 
 
 class OutboundSettings(Settings):
-    """How providers and results are reached.
+    """The way to providers and results.
 
     ``proxy`` is for https, but not for loopback and the hosts of ``no_proxy``. ``ca_file`` holds certificate
     authorities, in PEM, that are trusted beside the public ones and the system's.
@@ -212,14 +212,14 @@ class EngineSettings(Settings):
 
     @property
     def worker_count(self) -> int:
-        """How many workers to start: as configured, or as many as the container's processors and memory allow."""
+        """The number of workers to start: as configured, or as many as the container's processors and memory allow."""
         if self.workers:
             return self.workers
         return max(1, min(usable_processors(), usable_memory_bytes() // _WORKER_BYTES))
 
 
 class ResultSettings(Settings):
-    """Where results asked for by URL are kept. ``signing_secret`` None: made once, kept in the state directory."""
+    """The store of results asked for by URL. ``signing_secret`` None: made once, kept in the state directory."""
 
     store: Annotated[str, Field(min_length=1), AfterValidator(_store)] = "results"
     expires_after: Annotated[Seconds, Field(le=7 * 86400)] = 3600.0
@@ -228,7 +228,7 @@ class ResultSettings(Settings):
 
 
 class ProvenanceSettings(Settings):
-    """What files say of how their pictures came to be: ``on`` or ``off``, or more.
+    """The marking of files with how their pictures came to be: ``on`` or ``off``, or more.
 
     Attributes:
         certificate: Path of the operator's certificate and those that vouch for it, in PEM, its own first, without the
@@ -269,7 +269,7 @@ class CacheSettings(Settings):
 
 
 class LogSettings(Settings):
-    """How much is logged."""
+    """The least level that is logged."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -295,7 +295,7 @@ class AliasTarget(Settings):
 
 
 class AliasSettings(Settings):
-    """What a name stands for: targets, and in which order they are tried."""
+    """The targets that a name stands for, and the order in which they are tried."""
 
     targets: Annotated[tuple[AliasTarget, ...], Field(min_length=1, max_length=MOST_TARGETS)]
     policy: AliasPolicy = AliasPolicy.ORDER
@@ -367,12 +367,12 @@ class Config(Settings):
 
     @property
     def document(self) -> Document:
-        """What was read, with the place of every value."""
+        """The document as read, with the path of every value."""
         return self._document
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What works, but perhaps not as meant."""
+        """Sentences about settings that work, but perhaps not as meant."""
         return self._warnings
 
     @property
@@ -387,13 +387,13 @@ class Config(Settings):
 
     @property
     def state_location(self) -> Path | str:
-        """Where keys, spending and rates are kept: a file, or the URL of a Redis server."""
+        """The store of keys, spending and rates: a file, or the URL of a Redis server."""
         location = self.state.get_secret_value() if self.state else "governance.sqlite3"
         return location if "://" in location else self.state_path / Path(location).expanduser()
 
     @property
     def cache_location(self) -> Path | str:
-        """Where the result cache is: a file, or the URL of a Redis server."""
+        """The store of the result cache: a file, or the URL of a Redis server."""
         location = self.cache.store.get_secret_value() if self.cache.store else "cache.sqlite3"
         return location if "://" in location else self.state_path / Path(location).expanduser()
 
@@ -404,7 +404,7 @@ class Config(Settings):
 
     @property
     def access(self) -> AccessSettings:
-        """What is configured about credentials, as governance takes it."""
+        """The configured credentials, as governance takes them."""
         required = self.require_auth
         if required is None and not self.only_loopback and not self.allow_unauthenticated:
             required = True
@@ -428,7 +428,7 @@ class Config(Settings):
 
     @property
     def results_location(self) -> Path | str:
-        """Where results are stored: an absolute directory, or the URL of an object store."""
+        """The store of results: an absolute directory, or the URL of an object store."""
         store = self.results.store
         if store.startswith("file://"):
             return Path(unquote(urlsplit(store).path))

@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, and the one error that reports all of it at once."""
+"""The problems of a configuration, and the one error that reports all of them at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
-"""Where a value sits: keys and list positions from the top of the file."""
+"""The path of a value: keys and list positions from the top of the file."""
 
 
 def dotted(path: Path) -> str:

@@ -183,7 +183,7 @@ class ProviderSettings(Settings):
         return self
 
     def entry(self, catalogued: ProviderEntry) -> ProviderEntry:
-        """What is known of this provider: the catalog's entry for its type, without what holds for the vendor only."""
+        """The catalog's entry for this provider's type, without the facts that hold for the vendor only."""
         inherits = self.inherit_catalog
         if inherits is None:
             # Servers that their users run are at addresses of their users' own, with any models.

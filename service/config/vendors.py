@@ -11,7 +11,7 @@ from service.catalog.catalog import Variables
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the environment says of one provider, as raw settings, and the variable each of them came from."""
+    """The environment's settings of one provider, raw, each with the variable that it came from."""
 
     settings: Mapping[str, Any]
     origins: Mapping[tuple[str | int, ...], str]

@@ -51,7 +51,7 @@ class ProducedImage:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What one call made.
+    """The result of one call.
 
     ``images`` may be fewer than asked for, never empty (that is a BAD_RESPONSE error).
     ``cost_usd`` is set only where the provider reports it; otherwise the catalog's price applies.

@@ -10,7 +10,7 @@ from service.core.values import Attempt, Usage
 
 
 class ErrorKind(Enum):
-    """Whose fault a failure is, and so what may be done about it.
+    """A kind of failure: it says whose fault it is, and so what may be done about it.
 
     Tables keyed by this enum (retry rules, gRPC and HTTP statuses) have no default arm: a test walks
     all members, so a new kind cannot be forgotten in one of them.
@@ -26,7 +26,7 @@ class ErrorKind(Enum):
     NOT_FOUND = "not_found"
     KEY_REUSED = "key_reused"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
-    # What became of an attempt at one target.
+    # Ends of an attempt at one target.
     UNSUPPORTED = "unsupported"
     CONTENT_REJECTED = "content_rejected"
     UPSTREAM_AUTH = "upstream_auth"

@@ -30,14 +30,14 @@ WRITTEN_FORMATS = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFor
 
 
 class ResponseFormat(StrEnum):
-    """How results are handed over: as links to fetch, or inline."""
+    """The form in which results are handed over: as links to fetch, or inline."""
 
     URL = "url"
     B64_JSON = "b64_json"
 
 
 class Fit(StrEnum):
-    """How a picture of another shape is brought to a size: by cutting off what juts out, or with room around it."""
+    """The way to bring a picture of another shape to a size: by cutting off what juts out, or with room around it."""
 
     COVER = "cover"
     CONTAIN = "contain"
@@ -92,7 +92,7 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What an image's file says of how its picture came to be. Statements are ``c2pa`` and ``iptc``.
+    """The statements in an image's file of how its picture came to be. Statements are ``c2pa`` and ``iptc``.
 
     Attributes:
         found: The statements in the file as it was made.
@@ -119,7 +119,7 @@ NOTHING_SAID: Final = Provenance()
 
 @dataclass(frozen=True, slots=True)
 class VariationRequest:
-    """What the caller asked for, validated, before any target has been chosen.
+    """The caller's request, validated, before any target has been chosen.
 
     Every attempt starts from this value; nothing ever changes it.
 

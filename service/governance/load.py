@@ -63,7 +63,7 @@ class _Waiting:
 
 
 class Place:
-    """What one request holds of a ``LoadLimiter``'s room, from ``LoadLimiter.admitted``."""
+    """The part of a ``LoadLimiter``'s room that one request holds, from ``LoadLimiter.admitted``."""
 
     def __init__(self, limiter: LoadLimiter, key: str) -> None:
         self._limiter = limiter

@@ -24,7 +24,7 @@ _CHARSET: Final = re.compile(
 )
 _LIST_NAMES = frozenset({"fallbacks", "fallbacks[]"})
 _INDEXED_FALLBACK = re.compile(r"fallbacks\[([0-9]{0,3})\](?:\[(\w{1,64})\])?", re.ASCII)
-# Whatever else starts like this was meant to be one of these, and they change what is done: not to be ignored.
+# A name that starts like this was meant to be one of these. They change what is done, so it is not ignored.
 _STRUCTURED_NAME = re.compile(r"(fallbacks|provider_options)[^A-Za-z0-9_]")
 _OPTION_PATH = re.compile(r"provider_options((?:\[[^\[\]]{1,128}\]){1,8})")
 

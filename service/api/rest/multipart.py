@@ -96,7 +96,7 @@ def parts_of(body: Body) -> Iterator[Part]:
 
 
 def _behind_delimiter(body: Body, position: int) -> tuple[int, bool]:
-    """Where the line of a boundary ends, and whether it was the last boundary."""
+    """The end of a boundary's line, and whether it was the last boundary."""
     raw = body.raw
     if raw[position : min(position + 2, body.end)] == b"--":
         return position + 2, True
