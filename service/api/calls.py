@@ -239,7 +239,7 @@ def _end_of(call: Call) -> CallEnded:
 
 
 def told(caught: Exception, call: Call) -> GatewayError:
-    """The error told to the caller of an exception. A bug goes to the log with everything, to the caller with its id."""
+    """The error told to the caller of an exception. Of a bug the log gets everything, the caller its id."""
     if isinstance(caught, TimeoutError):
         return GatewayError(ErrorKind.DEADLINE_EXCEEDED, "The time allowed for this request ran out.")
     if isinstance(caught, GatewayError) and caught.kind is not ErrorKind.INTERNAL:
