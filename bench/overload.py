@@ -184,8 +184,7 @@ def main() -> None:
         "keys": [{"name": "crowd", "value": _CROWD_KEY}, {"name": "small", "value": _SMALL_KEY}],
         "cache": {"enabled": True},
     }
-    if 0:
-        _measure("keys and cache", guarded, (_CROWD_KEY, _SMALL_KEY), given)
+    _measure("keys and cache", guarded, (_CROWD_KEY, _SMALL_KEY), given)
 
 
 if __name__ == "__main__":
