@@ -1,4 +1,4 @@
-"""``keys``: makes, changes, lists, disables, enables and deletes virtual keys, and tells what they have used."""
+"""``keys``: makes, changes, lists and deletes virtual keys, turns them off and on, and tells what they have used."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ ENDS_WITHIN_S = 30
 
 @contextlib.contextmanager
 def at_work(
-    directory: Path, doubles: DoublesServer, image: bytes, **drain: str
+    directory: Path, doubles: DoublesServer, image: bytes, headers: Mapping[str, str] | None = None, **drain: str
 ) -> Iterator[tuple[RunningGateway, Future[httpx.Response]]]:
     """A gateway, and the answer to come of a request that openai is working on."""
     providers: dict[str, Any] = {"openai": section(doubles, "openai")}
@@ -41,7 +41,7 @@ def at_work(
     ):
         caller = Caller(gateway, doubles, image)
         with caller.client:
-            answer = pool.submit(caller.ask, OPENAI)
+            answer = pool.submit(caller.ask, OPENAI, headers=headers)
             wait_until(lambda: asked(doubles))
             yield gateway, answer
 
@@ -126,6 +126,25 @@ def test_work_that_takes_too_long_is_ended_in_the_same_way(
         assert_ended_unfinished(answer)
         assert gateway.process.wait(ENDS_WITHIN_S) == 0
     assert asked(doubles) == ["openai"]
+
+
+def test_the_same_key_after_a_restart_finds_what_became_of_ended_work(
+    tmp_path: Path, doubles: DoublesServer, small_png: bytes
+) -> None:
+    doubles.state.fail("openai", "hang")
+    key = {"idempotency-key": "one picture"}
+    with at_work(tmp_path, doubles, small_png, headers=key) as (gateway, answer):
+        gateway.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "draining" in gateway.log)
+        gateway.process.send_signal(signal.SIGINT)
+        assert_ended_unfinished(answer)
+        assert gateway.process.wait(ENDS_WITHIN_S) == 0
+    with gateway_of_doubles(tmp_path, doubles, {"openai": section(doubles, "openai")}) as gateway:
+        caller = Caller(gateway, doubles, small_png)
+        with caller.client:
+            again = caller.ask(OPENAI, headers=key)
+    assert (again.status_code, again.json()["error"]["code"]) == (502, "shutting_down")
+    assert asked(doubles) == ["openai"], "and it was not done again"
 
 
 def test_ctrl_c_does_not_wait_for_load_balancers(tmp_path: Path, doubles: DoublesServer) -> None:

@@ -137,3 +137,21 @@ def test_image_url_origins_have_no_path(problems_of: Problems, load_text: Load) 
 def test_a_short_signing_secret_is_refused_unseen(problems_of: Problems) -> None:
     (problem,) = problems_of("results: {signing_secret: hunter2}")
     assert problem == "1 results.signing_secret: must have at least 32 characters; `openssl rand -hex 32` makes one"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("", Address("127.0.0.1", 9464)), ("off", None), ('"off"', None), ("0.0.0.0:9100", Address("0.0.0.0", 9100))],
+)
+def test_metrics_have_an_address_or_are_off(load_text: Load, written: str, expected: Address | None) -> None:
+    document = f"listen: {{metrics: {written}}}" if written else ""
+    assert load_text(document).listen.metrics == expected
+
+
+def test_metrics_are_not_switched_on_by_true(problems_of: Problems) -> None:
+    assert len(problems_of("listen: {metrics: true}")) == 1
+
+
+def test_draining_takes_as_long_as_a_request_may_unless_told(load_text: Load) -> None:
+    assert load_text("limits: {request_timeout: 90s}").drain_s == 90
+    assert load_text("drain: {seconds: 5s}").drain_s == 5
