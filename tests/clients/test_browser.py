@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def report(gateway: RunningGateway, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What the page found out."""
+    """The findings of the page."""
     skip_without(next((f"{each} is not installed" for each in ("npm", "chromium") if not shutil.which(each)), ""))
     ran(["npm", "ci", "--silent", "--prefer-offline"], CLIENTS / "typescript")
     ran(["npm", "run", "--silent", "build:page"], CLIENTS / "typescript")

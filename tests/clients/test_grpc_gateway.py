@@ -26,7 +26,7 @@ pytestmark = pytest.mark.clients
 EXAMPLE = REPOSITORY / "examples" / "grpc-gateway"
 VARIATIONS = "/v1/images/variations"
 STREAM = "/v1/images/variations:stream"
-# What is different in each answer.
+# The fields that differ in every answer.
 PASSING = {"id", "created", "latency", "url", "cache_debug", "request_id"}
 HEADERS = (
     "x-provider",

@@ -1,4 +1,4 @@
-"""What holds for every provider alike, tried with each one's own answers (tests/support/provider_cases)."""
+"""The rules that hold for every provider alike, tried with each one's own answers (tests/support/provider_cases)."""
 
 from __future__ import annotations
 

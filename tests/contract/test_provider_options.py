@@ -1,4 +1,4 @@
-"""What the gateway decides, no option of the caller's changes: tried on every field that a translator sends."""
+"""No option of the caller's changes a decision of the gateway: tried on every field that a translator sends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ DEFAULTS = {
     "sdapi": {"steps": "How long a machine of the operator's own works at a picture."},
 }
 
-# How callers of one vendor or another would ask for more, for dearer, for another model, or for the answer elsewhere.
+# Options with which callers of one vendor or another would ask for more, for dearer, for another model, or for the
+# answer elsewhere.
 # Every translator refuses all of them, since a vendor may know more spellings than it documents.
 TRICKS: Mapping[str, str] = {
     "model": "model",

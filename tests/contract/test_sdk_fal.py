@@ -31,7 +31,7 @@ ARGUMENTS = {
 }
 CALL = ProviderCall(MODEL, SOURCE, n=2, size=Size(1024, 768), seed=7, output_format=ImageFormat.JPEG)
 
-# What the SDK sends and we do not, and why.
+# The headers and parameters that the SDK sends and we do not, and why.
 HEADERS_NOT_SENT = {"accept": "Any type, which is also what no such header means."}
 QUERY_NOT_SENT = {"logs": "Its default is false: the logs of a model are not for our callers."}
 # Of any connection, or of the client itself.

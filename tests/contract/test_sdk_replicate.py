@@ -32,7 +32,7 @@ INPUT = {
 }
 CALL = ProviderCall(MODEL, SOURCE, n=2, size=Size(1344, 768), seed=7, output_format=ImageFormat.JPEG)
 
-# What the SDK sends and we do not, and why.
+# The headers that the SDK sends and we do not, and why.
 HEADERS_NOT_SENT = {"accept": "Any type, which is also what no such header means."}
 # Of any connection, or of the client itself.
 NOT_COMPARED = {"host", "user-agent", "accept-encoding", "connection", "content-length"}

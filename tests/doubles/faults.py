@@ -40,7 +40,7 @@ def _connection(request: Request) -> Connection:
 
 
 async def wait_or_reset(switch: Switch, request: Request) -> None:
-    """What happens before any work is done. Returns when the request is to be answered after all."""
+    """Plays the faults that come before any work is done. Returns when the request is to be answered after all."""
     if switch.failure is Failure.SLOW:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_gone(request), switch.seconds)

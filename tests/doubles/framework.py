@@ -1,4 +1,4 @@
-"""What every vendor's double is made of: operations, the calls they are given and the replies they make.
+"""The parts of every vendor's double: operations, the calls they are given and the replies they make.
 
 A double speaks one vendor's wire format strictly: what the real vendor would refuse, it refuses, in the vendor's
 own words. It says nothing about sockets, the request log or failures below the level of its own format; those are
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Failure(StrEnum):
-    """What a double can be told to do wrong. The first group is answered for the vendors; they form the second."""
+    """A fault that a double can be told to have. The first group is answered for the vendors; they form the second."""
 
     OK = "ok"
     UNAUTHENTICATED = "unauthenticated"
@@ -57,7 +57,7 @@ CONTENT_FAILURES = frozenset(
 
 
 class Hint(StrEnum):
-    """How a 429 or 503 says when to come back."""
+    """The form in which a 429 or 503 says when to come back."""
 
     NONE = "none"
     RETRY_AFTER = "retry-after"
@@ -69,7 +69,7 @@ class Hint(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a request is for; a switch applies to one of these, or to any."""
+    """The purpose of a request; a switch applies to one of these, or to any."""
 
     SUBMIT = "submit"
     POLL = "poll"

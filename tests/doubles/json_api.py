@@ -1,4 +1,4 @@
-"""What doubles of vendors that take JSON share: fields checked one by one, and the pictures for an answer."""
+"""Shared by the doubles of vendors that take JSON: fields checked one by one, and the pictures for an answer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.doubles.strict import Field, bytes_of_base64, bytes_of_data_url, firs
 
 
 def wrong_data_url(url: str) -> str:
-    """What is wrong with a picture in a data URL, or an empty string."""
+    """The complaint about a picture in a data URL; empty where nothing is wrong."""
     return "" if image_size(bytes_of_data_url(url)) else "is no image in a data URL; doubles download nothing"
 
 
 def wrong_base64(text: str) -> str:
-    """What is wrong with a picture in base64, or an empty string."""
+    """The complaint about a picture in base64; empty where nothing is wrong."""
     return "" if image_size(bytes_of_base64(text)) else "is no image in base64"
 
 

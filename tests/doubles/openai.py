@@ -141,7 +141,7 @@ def pixels(size: str | None, source: bytes) -> tuple[int, int]:
 
 
 def count_of(call: Call, n: int) -> int:
-    """How many images to make, by what the double was told to do wrong."""
+    """The number of images to make, which a fault may change."""
     if call.failure is Failure.EMPTY_RESULT:
         return 0
     return max(1, n - 1) if call.failure is Failure.PARTIAL_REFUSAL else n
@@ -198,7 +198,7 @@ def _refusal() -> Reply:
 
 
 async def _retired(call: Call) -> Reply:
-    """What the real one answers is not documented, only that it takes no more requests."""
+    """A guess: it is documented that the endpoint takes no more requests, but not what it answers."""
     return openai_error(404, "This endpoint is retired and no longer available.", code="endpoint_retired")
 
 

@@ -170,7 +170,7 @@ async def _outcome(call: Call, fields: Mapping[str, Any]) -> dict[str, Any]:
     count = fields.get("num_outputs", 1)
     logs = ""
     if call.failure is Failure.PARTIAL_REFUSAL and count > 1:
-        # What the models do: say so in the log, and hand over the rest.
+        # The models do it like this: they say so in the log, and hand over the rest.
         count, logs = count - 1, "NSFW content detected in image 0"
     if call.failure is Failure.EMPTY_RESULT:
         count = 0

@@ -71,7 +71,7 @@ class DoublesServer:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
     def base_url(self, vendor: str) -> str:
-        """Where a vendor is; what goes into the configuration as its ``base_url``."""
+        """A vendor's address; it goes into the configuration as its ``base_url``."""
         return f"{self.url}/{vendor}"
 
     def __enter__(self) -> DoublesServer:

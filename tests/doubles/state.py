@@ -1,4 +1,4 @@
-"""What the doubles remember between requests: the log, leaked keys, jobs and result files."""
+"""The memory of the doubles between requests: the log, leaked keys, jobs and result files."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.doubles.framework import Form
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What one field may hold.
+    """The values that one field may hold.
 
     Attributes:
         type: ``str``, ``int``, ``float`` (which takes whole numbers too), ``bool``, ``dict`` or ``list``.
@@ -43,7 +43,7 @@ class FieldProblem:
 
 
 def first_problem(values: Mapping[str, Any], fields: Mapping[str, Field]) -> FieldProblem | None:
-    """What the vendor would complain of first, or None."""
+    """The vendor's first complaint, or None."""
     for name in values:
         if name not in fields:
             return FieldProblem(name, "unknown", f"Unknown parameter: '{name}'.")

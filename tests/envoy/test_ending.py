@@ -1,4 +1,4 @@
-"""How requests end that do not simply succeed: out of time, given up, or failed half-way in a stream."""
+"""Requests that do not simply succeed: out of time, given up, or failed half-way in a stream."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def caller(gateway: RunningGateway, doubles: DoublesServer, small_png: bytes) ->
 
 @pytest.fixture(params=["directly", "through Envoy"])
 def address(request: pytest.FixtureRequest, gateway: RunningGateway) -> str:
-    """Where a native gRPC client goes."""
+    """The address that a native gRPC client calls."""
     return gateway.grpc if request.param == "directly" else gateway.url.removeprefix("http://")
 
 
@@ -232,7 +232,7 @@ def cancelled_in_the_queue(doubles: DoublesServer) -> bool:
 
 
 def caller_events(caller: Caller, model: str, *fallbacks: str, **fields: str) -> list[dict[str, Any]]:
-    """What a stream of Server-Sent Events holds."""
+    """The events in a stream of Server-Sent Events."""
     data = {"model": model, "size": SIZE, "response_format": "b64_json", **fields}
     files = {"image": ("photo.png", caller.image)}
     with caller.client.stream(
@@ -243,6 +243,6 @@ def caller_events(caller: Caller, model: str, *fallbacks: str, **fields: str) ->
 
 
 def event_value(event: dict[str, Any]) -> dict[str, Any]:
-    """What an event of an image variation is about."""
+    """The message in an event of an image variation."""
     value: dict[str, Any] = event[event["type"].removeprefix("image_variation.")]
     return value

@@ -1,4 +1,4 @@
-"""What a primary can do wrong, and that the fallback's image arrives all the same, with the truth told of it.
+"""The fallback's image arrives in spite of everything that a primary can do wrong, with the truth told of it.
 
 Every failure is a real one, on a real socket; the doubles' own log says who was asked, in which order, how often.
 """

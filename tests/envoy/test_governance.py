@@ -401,7 +401,7 @@ def test_kill_9_in_mid_load_loses_nothing_that_was_settled(
     with sqlite3.connect(tmp_path / ".gateway" / "governance.sqlite3") as connection:
         ((nanos,),) = connection.execute("SELECT sum(nanos) FROM spending").fetchall()
     connection.close()
-    # Whoever was answered has paid; the eight that were under way may have, too.
+    # Every request that was answered has paid; the eight that were under way may have, too.
     assert answered >= 5
     assert answered * 40_000_000 <= nanos <= (answered + 8) * 40_000_000
 

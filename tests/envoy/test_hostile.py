@@ -1,4 +1,4 @@
-"""What nobody sends who means well: a clear refusal each, soon, and nothing of the insides."""
+"""Requests that nobody means well with: each gets a clear refusal, soon, and nothing of the insides."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_a_caller_s_own_key_is_not_sent_where_the_operator_chose_the_provider(
     caller: Caller,
     doubles: DoublesServer,
 ) -> None:
-    """Whose key it is nobody said."""
+    """A provider's key of the caller's own, without a word about which provider it is for."""
     answer = caller.ask("mine", headers={"authorization": f"Bearer {STRANGERS_KEY}"})
     assert keys_told(answer) == [("main", "success")]
     assert keys_sent(doubles) == [FIRST]

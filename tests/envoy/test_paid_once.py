@@ -29,7 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 MODEL = "openai/gpt-image-2"
 # Work that may have been done, and billed, by the time that it failed.
 PAID = ("reset_mid_body", "malformed_json", "reset_before_headers")
-# What meshes and careful gRPC clients send again: https://istio.io/latest/docs/concepts/traffic-management/#retries
+# The failures after which meshes and careful gRPC clients send again:
+# https://istio.io/latest/docs/concepts/traffic-management/#retries
 ISTIO = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 RETRIES = {

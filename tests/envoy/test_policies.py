@@ -1,4 +1,4 @@
-"""What an operator decides about failures: resting targets that keep failing, and showing refused pictures around."""
+"""An operator's decisions about failures: resting targets that keep failing, and showing refused pictures around."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tests.doubles.server import DoublesServer
 
 @dataclass(frozen=True)
 class Provider:
-    """What is known of one provider's answer to a single image of 512x512.
+    """The facts that are known of one provider's answer to a single image of 512x512.
 
     ``cost_usd``: as the double reports it or the catalog prices it; None: nobody knows.
     ``tokens``: whether the provider counts them.

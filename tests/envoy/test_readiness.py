@@ -34,11 +34,11 @@ def test_a_gateway_that_cannot_store_results_is_alive_and_not_ready(gateway: Run
             return client.get(path).status_code
 
         directory.rename(directory.with_name("away"))
-        # What cannot be written to, not even by root: it is no directory.
+        # A file in its place cannot be written into, not even by root.
         directory.write_bytes(b"")
         wait_until(lambda: told("/readyz") == 503, within_s=20)
         assert told("/healthz") == 200
-        # Who asks all the same gets the images that were paid for, and no link.
+        # A caller who asks all the same gets the images that were paid for, and no link.
         answer = client.post(VARIATIONS, data={"response_format": "url"}, files={"image": small_png})
         assert answer.status_code == 200, answer.text
         assert answer.json()["data"][0]["b64_json"]

@@ -44,7 +44,7 @@ def test_both_encodings_give_the_same_json(client: httpx.Client, small_png: byte
     form = by_form(client, small_png, **{name: str(value) for name, value in wishes.items()}).json()
     typed = by_json(client, small_png, **wishes).json()
     for answer in (form, typed):
-        # What has to differ from one request to the next.
+        # The values that have to differ from one request to the next.
         assert re.fullmatch(r"var_[A-Za-z0-9]{24}", answer.pop("id"))
         assert answer.pop("created") > 1_700_000_000
         assert isinstance(answer["extra_fields"].pop("latency"), int)

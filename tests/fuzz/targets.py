@@ -19,7 +19,7 @@ from service.imaging.inspect import ImageLimits, inspect
 
 Target = Callable[[bytes], None]
 BOUNDARY = "a7"
-# What a socket that was sent nonsense may answer with: never 500.
+# The statuses with which a socket may answer nonsense: never 500.
 FINE = {b"200", b"400", b"401", b"403", b"404", b"405", b"408", b"411", b"413", b"415", b"417", b"426", b"431", b"501"}
 
 

@@ -20,7 +20,7 @@ from tests.doubles.server import DoublesServer
 VARIATIONS = "/v1/images/variations"
 # Telemetry that was found in a dependency reported home within 45 s of its start, the first time after 7.
 _WATCHED_S = 15.0
-# Where files may be made besides the gateway's own directory: devices, and the compiled engine, which tests share.
+# Files may also be made here, besides the gateway's own directory: devices, and the compiled engine that tests share.
 _SHARED = ("/dev", "/proc", os.environ.get("NUMBA_CACHE_DIR", str(REPOSITORY / ".gateway" / "cache")))
 
 pytestmark = pytest.mark.skipif(bool(spied.why_not()), reason=spied.why_not() or "it can be watched")

@@ -37,7 +37,7 @@ def bomb(colour: int) -> bytes:
 
 
 def memory_mb(gateway: RunningGateway) -> float:
-    """What the processes of the service hold; Envoy sees no pixels."""
+    """The memory of the service's processes in MB; Envoy sees no pixels."""
     return resident_mb([each for each in family(gateway.process.pid) if "serve" in command_of(each).split()])
 
 

@@ -41,7 +41,7 @@ def test_what_could_be_read_in_two_ways_is_refused_and_the_connection_ends(
         answer = read_answer(connection)
         assert answer.status in (400, 501)
         assert answer.error["type"] == "invalid_request_error"
-        # What follows may be refused once more, as no request; it is never served as one.
+        # The bytes that follow may be refused once more, as no request; they are never served as one.
         rest = b""
         while piece := connection.recv(65_536):
             rest += piece

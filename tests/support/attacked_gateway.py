@@ -44,7 +44,7 @@ def upload() -> bytes:
 
 
 LARGE = noise(1024, 1024)
-"""What the provider answers with: 3.1 MB, so that four of them are 12.6 MB, 16.8 MB in base64."""
+"""The provider's answer: 3.1 MB, so that four of them are 12.6 MB, 16.8 MB in base64."""
 
 
 async def four_large_pictures(call: Call) -> Reply:

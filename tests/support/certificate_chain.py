@@ -15,7 +15,7 @@ from service.imaging.provenance_c2pa import ManifestSigner
 
 @dataclass(frozen=True)
 class Signing:
-    """What one organisation signs with, in PEM."""
+    """The certificate and key that one organisation signs with, in PEM."""
 
     certificate: str
     private_key: str

@@ -12,7 +12,7 @@ from service.providers.http import HttpRequest, HttpResponse
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What a conversation came to: its requests in order, and its result or None where it wanted to go on."""
+    """The end of a conversation: its requests in order, and its result or None where it wanted to go on."""
 
     requests: tuple[HttpRequest, ...]
     result: CallResult | None

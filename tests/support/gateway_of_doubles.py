@@ -102,7 +102,7 @@ def attempts(answer: httpx.Response) -> list[tuple[str, str, int | None]]:
 
 
 def told_maker(answer: httpx.Response) -> tuple[str, str, int]:
-    """Who made the images: provider, model and place in the route, on which headers and body agree."""
+    """The maker of the images: provider, model and index in the route, on which headers and body agree."""
     body = answer.json()
     extra = body["extra_fields"]
     told = (extra["provider"], body["model"], extra["fallback_index"])

@@ -1,4 +1,4 @@
-"""What a provider must tell the contract suite (tests/contract/test_every_provider.py) about itself.
+"""The facts that a provider must give to the contract suite (tests/contract/test_every_provider.py).
 
 A file ``tests/support/provider_cases/<name>.py`` holds one or more of these in a module-level ``CASES`` tuple;
 the suite finds the files by itself, and fails when a row of the translator registry has no case.
@@ -20,7 +20,7 @@ from service.providers.base import Credential
 from service.providers.http import HttpResponse
 
 BASE_URL = "https://provider.test/base"
-"""Where every case's endpoint is, so that a translator with a wired-in host is found out."""
+"""The host of every case's endpoint, so that a translator with a wired-in host is found out."""
 
 SECRET = "the-secret-of-this-test-0123456789"
 CREDENTIAL = Credential("main", secret=SECRET)

@@ -22,7 +22,7 @@ READY_WITHIN_S = 60.0
 
 @dataclass(frozen=True)
 class RunningGateway:
-    """Where a gateway is reached, and what it has written to its log so far."""
+    """The address of a gateway, and what it has written to its log so far."""
 
     url: str
     grpc: str

@@ -1,4 +1,4 @@
-"""What a process and its children reach out to, as the kernel sees it: connections, look-ups, files written."""
+"""The reach of a process and its children, as the kernel sees it: connections, look-ups, files written."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _TOLERANCE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How far crop, zoom, turn, mirror and one global colour matrix together lead from one picture to another.
+    """The part of a picture that crop, zoom, turn, mirror and one global colour matrix explain by another picture.
 
     Attributes:
         inliers: Features found again under the best similarity.

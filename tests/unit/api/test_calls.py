@@ -1,4 +1,4 @@
-"""What every call is given before its handler runs: an id, a deadline, a base for links."""
+"""Every call is given an id, a deadline and a base for links before its handler runs."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ async def test_a_stream_that_is_abandoned_ends_its_handler() -> None:
 
 
 async def test_a_reader_who_takes_long_is_not_interrupted_by_the_deadline() -> None:
-    """Where gRPC waits for the reader, an interruption would hit gRPC's own code."""
+    """An interruption while gRPC waits for the reader would hit gRPC's own code."""
 
     async def handle(_: Call) -> Any:
         yield "first"

@@ -63,7 +63,7 @@ class TestRequests:
         assert (fields.n, fields.seed, fields.strength) == (0, 0, 0.0)
 
     def test_every_field_arrives(self) -> None:
-        """Whatever is added to the message must be read too."""
+        """A field that is added to the message must be read, too."""
         message = pb.CreateImageVariationRequest()
         document = {
             "model": "m", "image": "aW1n", "n": 2, "size": "s", "response_format": "r", "user": "e",

@@ -1,4 +1,4 @@
-"""What callers of each method see, through a real gRPC server, whether over gRPC or as Envoy would pass it on."""
+"""Each method as callers see it, through a real gRPC server, whether over gRPC or as Envoy would pass it on."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class TestUnary:
             }
         }
         assert trailers["x-http-status"] == "429"
-        # Whoever failed is named, and the request can be found in the log.
+        # The target that failed is named, and the request can be found in the log.
         assert (trailers["x-provider"], trailers["x-model"], trailers["x-fallback-index"]) == ("a", "m", "0")
         assert trailers["x-request-id"].startswith("req_")
 

@@ -1,4 +1,4 @@
-"""What callers see of a failure."""
+"""Failures as callers see them."""
 
 from __future__ import annotations
 

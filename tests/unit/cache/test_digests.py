@@ -1,4 +1,4 @@
-"""What makes two requests the same, and what makes them differ."""
+"""The fields that make two requests the same, and those that make them differ."""
 
 from __future__ import annotations
 

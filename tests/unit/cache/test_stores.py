@@ -1,4 +1,4 @@
-"""What both stores promise: whole entries, bounds, expiry, tenants apart, and every addition told to every replica."""
+"""The promises of both stores: whole entries, bounds, expiry, tenants apart, every addition told to every replica."""
 
 from __future__ import annotations
 
@@ -395,7 +395,7 @@ class TestSqliteFile:
             damaged.seek(4096)
             damaged.write(b"\xff" * (file.stat().st_size - 4096))
         for store in stores:
-            # What it has in memory may be intact; what is not is found out sooner or later.
+            # Pages that it has in memory may be intact; the damaged ones are found out sooner or later.
             for _ in range(20):
                 with contextlib.suppress(StorageError):
                     await store.sweep(2.0)

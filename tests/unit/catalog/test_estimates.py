@@ -1,4 +1,4 @@
-"""What is set aside for a request before it is made."""
+"""The estimate that is set aside for a request before it is made."""
 
 from __future__ import annotations
 

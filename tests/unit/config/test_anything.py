@@ -1,4 +1,4 @@
-"""Whatever a file holds, loading it ends in a Config or in a ConfigError that shows no secret."""
+"""Loading any file at all ends in a Config or in a ConfigError that shows no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How providers are reached: proxies, certificates, and keys in files."""
+"""Settings for reaching providers: proxies, certificates, and keys in files."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_failures_of_content_are_left_to_the_vendor(server: DoublesServer, clien
 
 
 def _received(server: DoublesServer) -> tuple[bytes, bool]:
-    """What a plain socket reads until the connection ends, and whether an RST ended it."""
+    """The bytes that a plain socket reads until the connection ends, and whether an RST ended it."""
     address = urlsplit(server.url)
     received = b""
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:

@@ -1,4 +1,4 @@
-"""What makes a variation that a stranger would accept: the same scene, whole, legible, once; and four ideas in four."""
+"""A variation that a stranger would accept shows the same scene, whole, legible, once; four show four ideas."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def made(name: str, analysed: Callable[[str], Source], square: Size) -> list[Pix
 
 @pytest.fixture
 def explanations(name: str, photo: Callable[[str], Pixels], made: list[Pixels]) -> list[Explanation]:
-    """What explains each of the variations as the photograph, transformed; found once, since it takes a while."""
+    """The transformation that explains each variation best; found once, since it takes a while."""
     if name not in _EXPLANATIONS:
         _EXPLANATIONS[name] = [explain(photo(name), image) for image in made]
     return _EXPLANATIONS[name]

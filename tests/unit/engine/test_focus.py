@@ -1,4 +1,4 @@
-"""What a crop must keep."""
+"""The parts of a picture that a crop must keep."""
 
 from __future__ import annotations
 

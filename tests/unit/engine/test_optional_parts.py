@@ -1,4 +1,4 @@
-"""What the engine does without the packages it can do without, and says without those it cannot."""
+"""The engine works without its optional packages, and says which one is missing where it needs one."""
 
 from __future__ import annotations
 

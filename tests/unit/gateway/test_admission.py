@@ -1,4 +1,4 @@
-"""What a caller may use and spend, over fake backends and a real store."""
+"""The limits of what a caller may use and spend, over fake backends and a real store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the names in a request mean."""
+"""The meaning of the names in a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a provider's file says of how its picture came to be is kept, or said anew, on every way to the caller."""
+"""Statements in a provider's file of how its picture came to be are kept, or made anew, on every way to the caller."""
 
 from __future__ import annotations
 

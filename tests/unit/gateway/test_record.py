@@ -1,4 +1,4 @@
-"""What is remembered of a request while it is being served."""
+"""The record of a request while it is being served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of a request reads back as it was."""
+"""An outcome that was kept reads back as it was."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ async def test_rate_limits_hold_across_replicas(open_store: OpenStore) -> None:
     assert {error.kind for error in refused} == {ErrorKind.RATE_LIMITED}
 
 
-# What follows is about a server that goes away, which a file does not.
+# The tests below are about a server that goes away, which a file does not.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a key grants."""
+"""The rights that a key grants."""
 
 from __future__ import annotations
 

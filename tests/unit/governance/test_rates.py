@@ -12,7 +12,7 @@ _WINDOWS_S = st.sampled_from([1, 7, 60, 3600, 86_400])
 
 
 def _counted(slices: dict[int, int], charge: RateCharge) -> bool:
-    """What every store does with one charge."""
+    """One charge as every store must make it."""
     units = {at: count for at, count in slices.items() if charge.first_slice <= at <= charge.last_slice}
     if sum(units.values()) + charge.units > charge.limit:
         return False

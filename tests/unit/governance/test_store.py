@@ -1,4 +1,4 @@
-"""What every store promises; each test runs on SQLite and on Redis."""
+"""The promises of every store; each test runs on SQLite and on Redis."""
 
 from __future__ import annotations
 

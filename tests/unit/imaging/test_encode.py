@@ -1,4 +1,4 @@
-"""What is written can be read by others, looks right, and says nothing beyond the picture."""
+"""Encoded files can be read by others, look right, and say nothing beyond the picture."""
 
 from __future__ import annotations
 

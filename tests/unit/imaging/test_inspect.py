@@ -1,4 +1,4 @@
-"""What is learned from headers alone, and what is refused before anything is decoded."""
+"""Facts learned from headers alone, and files refused before anything is decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is cut out of a file without decoding it, and that the picture survives."""
+"""Metadata is cut out of a file without decoding it, and the picture survives."""
 
 from __future__ import annotations
 

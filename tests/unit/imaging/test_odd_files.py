@@ -39,7 +39,7 @@ def exif(block: bytes) -> bytes:
 
 
 def segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
-    """Where each segment after SOI starts and ends, up to the first scan."""
+    """The start and end of each segment after SOI, up to the first scan."""
     at = 2
     while jpeg[at + 1] != 0xDA:
         after = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")

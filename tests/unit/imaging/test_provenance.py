@@ -1,4 +1,4 @@
-"""How a picture came to be is written without touching it, and read back by others."""
+"""The statement of how a picture came to be is written without touching the picture, and read back by others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a provider's words before a caller sees them."""
+"""Treatment of a provider's words before a caller sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long to wait before asking again."""
+"""The wait before asking again."""
 
 import pytest
 from hypothesis import given

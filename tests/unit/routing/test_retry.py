@@ -40,7 +40,7 @@ def after(
 
 
 def expected(situation: str, kind: ErrorKind, *, ran: bool, other_key: bool) -> tuple[Repeat, str, bool] | None:
-    """What the table in the module's docstring says: what is repeated, whether the key changes, whether it waits."""
+    """The decision by the table in the docstring of the module: repeat or not, another key or not, wait or not."""
     rule = RULES[kind]
     if situation == "asking" or (situation == "asked" and kind is ErrorKind.BAD_RESPONSE):
         return (Repeat.REQUEST, "main", True) if rule.retry_poll else None

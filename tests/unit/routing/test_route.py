@@ -36,7 +36,7 @@ def test_failing_leaves_the_route_as_it_was():
 
 
 class TestTurns:
-    """How long a target may take while others remain to be tried."""
+    """The time that a target may take while others remain to be tried."""
 
     def test_each_target_has_its_share_of_what_is_left_and_the_last_all_of_it(self):
         route = Route((A, B, C), RoutePolicy(target_time_share=0.5))

@@ -49,7 +49,7 @@ class Received:
 
 @dataclass
 class Connection:
-    """What a behaviour may do with a request's connection."""
+    """A request's connection, for a behaviour to do with as it likes."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -185,7 +185,7 @@ def behaviours() -> SimpleNamespace:
 
 @pytest.fixture
 def refused_url() -> str:
-    """Where nobody listens."""
+    """An address at which nobody listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -306,7 +306,7 @@ def runs(client, time, call):
         async def fails(self, target, **more) -> GatewayError:
             with pytest.raises(GatewayError) as caught:
                 await self(target, **more)
-            # Whatever happens, the last attempt tells the same story as the error.
+            # The last attempt always tells the same story as the error.
             assert self.attempts[-1].outcome == caught.value.kind.value
             return caught.value
 

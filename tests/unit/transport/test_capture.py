@@ -1,4 +1,4 @@
-"""What was sent and received, fit to be shown."""
+"""Captured exchanges, fit to be shown."""
 
 import base64
 import json

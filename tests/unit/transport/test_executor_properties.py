@@ -1,4 +1,4 @@
-"""What holds for every sequence of misfortunes.
+"""Properties that hold for every sequence of misfortunes.
 
 The sockets are replaced here, by a vendor that follows a script, so that thousands of conversations can be had;
 what real sockets do is in test_messages.py.
@@ -24,7 +24,7 @@ from service.transport.executor import Executor
 BASE = "https://vendor.example"
 CALL = ProviderCall("model-1", EncodedImage(b"image", ImageFormat.PNG, Size(8, 8)))
 
-# What may befall a request, and whether work that it started was then surely not done.
+# Misfortunes of a request, by whether work that it started was then surely not done.
 NOT_SENT = [httpx.ConnectError("refused"), httpx.ConnectTimeout("slow")]
 BROKEN = [httpx.ReadError("reset"), httpx.WriteError("reset"), httpx.RemoteProtocolError("closed")]
 REFUSED = [400, 401, 402, 403, 404, 422, 429]
@@ -79,7 +79,7 @@ class Vendor:
 
 @dataclass
 class Story:
-    """What came of one conversation."""
+    """The end of one conversation."""
 
     vendor: Vendor
     attempts: list

@@ -1,4 +1,4 @@
-"""What provider calls and downloads have in common: certificates, addresses, dead hosts, and faults of our own."""
+"""Shared by provider calls and downloads: certificates, addresses, dead hosts, and faults of our own."""
 
 from __future__ import annotations
 

@@ -365,7 +365,7 @@ def _parsed_or_refused(content_type: str, data: bytes) -> None:
 
 
 class TestFormsOfRealClients:
-    """What clients, proxies and people write, against the letter of the standards or beside it."""
+    """Forms as clients, proxies and people write them, against the letter of the standards or beside it."""
 
     @pytest.mark.parametrize("boundary", ["a=b:c/d?e", "----=_Part_1_2", '"quoted; b"', "x  "])
     def test_a_boundary_of_any_characters_is_taken(self, boundary: str) -> None:
