@@ -36,7 +36,8 @@ def test_the_node_sdk(gateway: RunningGateway, small_png: bytes, node_directory:
         (data,) = results[size]
         assert "{}x{}".format(*Image.open(io.BytesIO(base64.b64decode(data))).size) == size
     assert len(set(results["ten"])) == 10
-    assert "warnings" not in results["fallbacks"]
+    # The form of the fallbacks is understood; the request names no model, and is told which one answered.
+    assert results["fallbacks"]["warnings"] == ["No model was named: the default route answered, with local/vary."]
     assert results["errors"] == [
         {"kind": "bad request", "status": 400, "code": "invalid_n", "param": "n"},
         {"kind": "bad request", "status": 400, "code": "invalid_size", "param": "size"},
