@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from provider_case import SOURCE
 from service.catalog import catalog
 from service.catalog.fit import FittedRequest, Part, fit, size_to_ask, split
 from service.catalog.profile import Profile, PromptRule
+from service.core.calls import ProviderCall
 from service.core.values import ImageFormat, Size, VariationRequest
 
 SQUARES = (Size(256, 256), Size(512, 512), Size(1024, 1024))
@@ -189,6 +191,13 @@ def test_what_the_model_has_is_passed_on() -> None:
         options={"steps": 9},
         warnings=(),
     )
+
+
+def test_a_call_carries_everything_that_was_fitted() -> None:
+    made = fitted(VariationRequest(), Profile())
+    for name in {each.name for each in fields(made)} & {each.name for each in fields(ProviderCall)}:
+        mark: Any = object()
+        assert getattr(replace(made, **{name: mark}).call(made.parts[0], "m", SOURCE), name) is mark, name
 
 
 def test_what_the_model_lacks_is_dropped_with_a_warning_each() -> None:
