@@ -16,16 +16,28 @@ export HTTP_PORT GRPC_PORT
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# For every platform and each Python from 3.11 on, with no address of an index. hatchling and editables build the service itself.
+LOCKED := --universal --python-version 3.11 --extra engine --extra bedrock --extra provenance --constraint constraints.txt \
+	--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
 CONFIG_ARGUMENT := $(if $(CONFIG),--config $(CONFIG))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo gallery test test-explore test-slow test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check sbom clean
+.PHONY: help install lock run demo gallery test test-explore test-slow test-hostile fuzz test-clients test-programs check gen lint types imports generated proto format run-doubles bench bench-check bench-peers bench-cache catalog-check sbom clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run-installed $(VENV)/networks-installed ## Start the service and Envoy; prints a curl line that works; Ctrl-C stops both
 	@exec $(BIN)/python -m service up $(CONFIG_ARGUMENT)
+
+install: $(VENV)/bin/python ## Install the service into .venv from requirements.lock, every file checked by its hash
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements.lock
+	@$(BIN)/pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/run-installed
+
+lock: $(VENV)/bin/python ## Write requirements.lock anew, from pyproject.toml and constraints.txt
+	@$(PIP) uv
+	printf 'hatchling\neditables\n' | $(BIN)/uv pip compile --quiet pyproject.toml - $(LOCKED)
 
 demo: $(VENV)/run-installed $(VENV)/networks-installed ## Vary a sample photo end to end; leaves the variations and a contact sheet in out/
 	@$(BIN)/python -m service demo

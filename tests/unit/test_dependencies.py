@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 
 from packaging.requirements import Requirement
+from running_gateway import REPOSITORY
 
 # Makes packages look as if they were not installed, then imports what `make run` does before its first request.
 STARTS_WITHOUT = """
@@ -58,3 +59,27 @@ def test_the_service_starts_without_what_only_its_tests_install() -> None:
         [sys.executable, "-c", STARTS_WITHOUT, *hidden], capture_output=True, text=True, check=False
     )
     assert started.returncode == 0, started.stderr[-2000:]
+
+
+def _pins(file: str) -> dict[str, str]:
+    lines = (REPOSITORY / file).read_text(encoding="utf-8").splitlines()
+    found = (re.match(r"([A-Za-z0-9._-]+)==(\S+)", line) for line in lines)
+    return {_normalized(pin[1]): pin[2] for pin in found if pin}
+
+
+def test_the_lock_has_the_pinned_version_of_everything_that_an_installation_brings_along() -> None:
+    locked, pinned = _pins("requirements.lock"), _pins("constraints.txt")
+    assert {name: pinned.get(name) for name in locked} == locked
+    extras = frozenset({"", "engine", "bedrock", "provenance"})
+    wanted = {
+        _normalized(requirement.name)
+        for requirement in map(Requirement, metadata.requires("image-variations-gateway") or ())
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+    }
+    assert wanted <= locked.keys(), "run make lock"
+
+
+def test_the_lock_gives_a_hash_for_every_package_and_says_nothing_of_where_it_was_made() -> None:
+    text = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    for entry in re.split(r"\n(?=\S)", text.strip()):
+        assert re.fullmatch(r"[^\s=]+==[^\\]+( \\\n    --hash=sha256:[0-9a-f]{64})+", entry), entry[:80]
