@@ -13,8 +13,9 @@ from running_gateway import REPOSITORY
 
 from service.api.rest.body import whole_body
 from service.api.rest.field_names import NAMES
+from service.api.rest.form import parse_form
 from service.api.rest.json_request import parse_json
-from service.api.validation import Fields, checked
+from service.api.validation import SIZES, Fields, checked
 from service.core.values import VariationRequest
 
 MESSAGE = pb.CreateImageVariationRequest.DESCRIPTOR
@@ -75,9 +76,19 @@ def test_protobuf_s_name_of_a_field_in_json_is_taken_for_it(name: str) -> None:
     assert read(camel).warnings == []
 
 
+@pytest.mark.parametrize("name", [name for name in MESSAGE.fields_by_name if name != "image"])
+def test_a_form_means_what_the_same_fields_in_json_mean(name: str) -> None:
+    value = VALUES[name][name]
+    text = value if isinstance(value, str) else json.dumps(value)
+    form = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n--b--\r\n'
+    assert parse_form(whole_body("multipart/form-data; boundary=b", form.encode())) == parse_json(
+        whole_body("application/json", json.dumps({name: value}).encode())
+    )
+
+
 def test_both_schemas_of_the_description_have_every_field(schemas: dict[str, Any]) -> None:
     assert set(schemas["CreateImageVariationRequest"]["properties"]) == set(NAMES)
-    # Files cannot be sent by URL in a form of generated clients: their schema requires the file.
+    # The description requires the file of a form, so that generated clients send one; image_url is taken all the same.
     assert set(schemas["VariationForm"]["properties"]) == set(NAMES) - {"image_url"}
 
 
@@ -85,3 +96,16 @@ def test_the_readme_tells_of_every_field() -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", readme, re.MULTILINE)
     assert set(NAMES) <= {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_every_size_is_told_everywhere(schemas: dict[str, Any]) -> None:
+    wanted = {*SIZES, "auto"}
+    for schema in ("CreateImageVariationRequest", "VariationForm"):
+        assert set(schemas[schema]["properties"]["size"]["enum"]) - {None} == wanted
+    for file, line in (
+        ("README.md", r"^\| `size` \|.*?;"),
+        ("protos/imagevariations/v1/image_variation.proto", r"Exact size[^.]*"),
+    ):
+        told = re.search(line, (REPOSITORY / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert told is not None
+        assert set(re.findall(r"\d+x\d+|auto\b", told[0])) == wanted, file
