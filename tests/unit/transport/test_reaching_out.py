@@ -150,9 +150,9 @@ class TestHostsThatVanish:
         timers: list[str] = []
 
         async def look(_, connection) -> None:
-            ours = connection.writer.get_extra_info("peername")[1]
+            ours, theirs = (connection.writer.get_extra_info(name)[1] for name in ("peername", "sockname"))
             # The kernel's own view of our side's socket: 02 is the keep-alive timer (proc(5), /proc/net/tcp).
-            timers.extend(_timers_of_port(ours))
+            timers.extend(_timers_of_connection(ours, theirs))
             await connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
         server = await serve(look)
@@ -163,9 +163,14 @@ class TestHostsThatVanish:
         assert RULES[ErrorKind.UNAVAILABLE].next_target
 
 
-def _timers_of_port(port: int) -> list[str]:
+def _timers_of_connection(local: int, remote: int) -> list[str]:
+    """The timers of the sockets with these two ports; another connection may have the same local port meanwhile."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return [fields[5].partition(":")[0] for fields in lines if int(fields[1].rpartition(":")[2], 16) == port]
+    return [
+        fields[5].partition(":")[0]
+        for fields in lines
+        if [int(address.rpartition(":")[2], 16) for address in fields[1:3]] == [local, remote]
+    ]
 
 
 @contextlib.contextmanager
