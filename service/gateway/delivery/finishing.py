@@ -69,7 +69,8 @@ class Finisher:
     async def _made(self, data: bytes, wish: Wish) -> tuple[EncodedImage, Provenance]:
         """A file as wished, which says how its picture came to be; off the event loop where that takes time."""
         limits, marker = self._limits, self._marker
-        if len(data) <= MOST_BYTES_AT_ONCE:
+        looked_at = len(data) <= MOST_BYTES_AT_ONCE
+        if looked_at:
             passed = pass_result(data, wish, limits=limits)
             if passed is not None:
                 return await self._pool.run(
@@ -77,7 +78,7 @@ class Finisher:
                 )
 
         def made() -> tuple[EncodedImage, Provenance]:
-            passed = pass_result(data, wish, limits=limits)
+            passed = None if looked_at else pass_result(data, wish, limits=limits)
             if passed is not None:
                 return marker.marked(data, passed, passed=True)
             image = remake_result(data, wish, limits=limits, detector=self._detector)
