@@ -131,12 +131,14 @@ class _OrderedPool:
         for job in dropped:
             _hand_over(job, lambda future: future.cancel())
 
-    def _submit(
-        self, due: float, cost_s: float, work: Callable[[], Result], *, awaited: bool, decoded_bytes: int = 0
-    ) -> asyncio.Future[Result] | None:
-        loop = asyncio.get_running_loop() if awaited else None
-        future: asyncio.Future[Result] | None = loop.create_future() if loop is not None else None
-        job = _Job(due, next(self._sequence), cost_s, decoded_bytes, work, copy_context(), loop, future)
+    async def _result_of(self, due: float, cost_s: float, decoded_bytes: int, work: Callable[[], Result]) -> Result:
+        """The result of work, which is not done if the awaiting task is cancelled before it began."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._put(_Job(due, next(self._sequence), cost_s, decoded_bytes, work, copy_context(), loop, future))
+        return await future
+
+    def _put(self, job: _Job[Any]) -> None:
         with self._changed:
             if self._closed:
                 raise RuntimeError(f"the pool {self._name} is closed")
@@ -145,7 +147,6 @@ class _OrderedPool:
             if len(self._waiting) > self._idle and len(self._threads) < self._workers:
                 self._start_thread()
             self._changed.notify()
-        return future
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
@@ -228,10 +229,7 @@ class ImagingPool(_OrderedPool):
         if at_once:
             return work()
         cost_s = decoded_bytes / _BYTES_A_SECOND
-        due = time.monotonic() + cost_s
-        future = self._submit(due, cost_s, work, awaited=True, decoded_bytes=decoded_bytes)
-        assert future is not None, "it is awaited"
-        return await future
+        return await self._result_of(time.monotonic() + cost_s, cost_s, decoded_bytes, work)
 
 
 class WorkerPool(_OrderedPool):
@@ -262,9 +260,7 @@ class WorkerPool(_OrderedPool):
             cost_s: The seconds of one thread that it is expected to take.
             decoded_bytes: As for ``ImagingPool.run``.
         """
-        future = self._submit(deadline, cost_s, work, awaited=True, decoded_bytes=decoded_bytes)
-        assert future is not None, "it is awaited"
-        return await future
+        return await self._result_of(deadline, cost_s, decoded_bytes, work)
 
     def refuse_if_late(self, deadline: float, cost_s: float) -> None:
         """Finds out before any work is done whether there is time for it.
@@ -281,7 +277,7 @@ class WorkerPool(_OrderedPool):
 
     def in_background(self, work: Callable[[], None]) -> None:
         """Runs ``work`` without anyone waiting for it, after all that is waited for; its failure is logged."""
-        self._submit(math.inf, 0.0, work, awaited=False)
+        self._put(_Job(math.inf, next(self._sequence), 0.0, 0, work, copy_context(), None, None))
 
 
 def _is_unwanted(job: _Job[Any]) -> bool:
