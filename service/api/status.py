@@ -148,13 +148,9 @@ def request_error(error: GatewayError, request_id: str) -> pb.RequestError:
 
 def error_facts(error: GatewayError, request_id: str) -> dict[str, Any]:
     """The fields of a RequestError but its attempts; None or empty where there is nothing to tell."""
-    row = row_of(error)
     return {
-        "message": _message(error),
-        "type": row.type,
-        "code": error.code or row.code,
-        "param": error.param,
-        "http_status": row.http_status,
+        **error_fields(error),
+        "http_status": row_of(error).http_status,
         "retry_after_ms": None if (wait_s := retry_after_s(error)) is None else round(wait_s * 1000),
         "should_retry": should_retry(error),
         "request_id": request_id,

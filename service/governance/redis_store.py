@@ -132,24 +132,13 @@ _ALL_KEYS: Final = Script("""
 return {redis.call('HGETALL', KEYS[1]), redis.call('SMEMBERS', KEYS[2])}
 """)
 
-# KEYS: names, disabled. ARGV: name.
-_DISABLE_KEY: Final = Script("""
+# KEYS: names, disabled. ARGV: name, and the command for its digest: SADD disables the key, SREM enables it.
+_SWITCH_KEY: Final = Script("""
 local digest = redis.call('HGET', KEYS[1], ARGV[1])
 if not digest then
     return 0
 end
-redis.call('SADD', KEYS[2], digest)
-return 1
-""")
-
-
-# As above.
-_ENABLE_KEY: Final = Script("""
-local digest = redis.call('HGET', KEYS[1], ARGV[1])
-if not digest then
-    return 0
-end
-redis.call('SREM', KEYS[2], digest)
+redis.call(ARGV[2], KEYS[2], digest)
 return 1
 """)
 
@@ -268,10 +257,10 @@ class RedisStore(Store):
             return bool(await answer(client.exists(self._keys)))
 
     async def disable_key(self, name: str) -> bool:
-        return bool(await self._server.run(_DISABLE_KEY, [self._names, self._disabled], [name]))
+        return bool(await self._server.run(_SWITCH_KEY, [self._names, self._disabled], [name, "SADD"]))
 
     async def enable_key(self, name: str) -> bool:
-        return bool(await self._server.run(_ENABLE_KEY, [self._names, self._disabled], [name]))
+        return bool(await self._server.run(_SWITCH_KEY, [self._names, self._disabled], [name, "SREM"]))
 
     async def update_key(self, key: VirtualKey) -> bool:
         record = [key.name, digest_text(key.digest), records.dump(key)]

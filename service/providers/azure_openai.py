@@ -47,9 +47,7 @@ class AzureOpenAI:
     def authorization(
         self, request: SignableRequest, credential: Credential, endpoint: Endpoint, now: datetime
     ) -> Mapping[str, str]:
-        if endpoint.options.get("auth") == "bearer":
-            return openai_shape.bearer(credential)
-        return {"api-key": credential.secret}
+        return openai_shape.azure_key(credential, endpoint)
 
     def failure(self, response: HttpResponse) -> GatewayError:
         return openai_shape.failure(response)

@@ -83,6 +83,13 @@ def bearer(credential: Credential) -> Mapping[str, str]:
     return {"authorization": f"Bearer {credential.secret}"} if credential.secret else {}
 
 
+def azure_key(credential: Credential, endpoint: Endpoint) -> Mapping[str, str]:
+    """Azure's headers: the key in ``api-key``, or with the option ``auth: bearer`` a Microsoft Entra token."""
+    if endpoint.options.get("auth") == "bearer":
+        return bearer(credential)
+    return {"api-key": credential.secret}
+
+
 def parse_images(body: Mapping[str, Any], call: ProviderCall) -> CallResult:
     """The answer of generations, edits and variations: ``data`` with ``b64_json`` or ``url``, and perhaps ``usage``.
 

@@ -48,10 +48,7 @@ class WaveSpeedPredictions:
         return {"authorization": f"Bearer {credential.secret}"}
 
     def failure(self, response: HttpResponse) -> GatewayError:
-        body = wire.lenient_json(response)
-        said = wire.text_or_empty(body.get("message")) if isinstance(body, Mapping) else ""
-        kind = ErrorKind.CONTENT_REJECTED if response.status in (400, 422) and _REFUSAL.search(said) else None
-        return wire.status_error(response, said, kind=kind)
+        return wire.error_with_message(response, refusal=_REFUSAL)
 
 
 def _task(answer: Mapping[str, Any]) -> Mapping[str, Any]:

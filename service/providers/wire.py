@@ -200,6 +200,18 @@ def status_error(response: HttpResponse, message: str, *, kind: ErrorKind | None
     )
 
 
+def error_with_message(response: HttpResponse, *, refusal: re.Pattern[str]) -> GatewayError:
+    """The meaning of an error whose body is an object with a ``message``.
+
+    Args:
+        refusal: Found in the messages of a 400 or 422 that refuses the content.
+    """
+    body = lenient_json(response)
+    said = text_or_empty(body.get("message")) if isinstance(body, Mapping) else ""
+    kind = ErrorKind.CONTENT_REJECTED if response.status in (400, 422) and refusal.search(said) else None
+    return status_error(response, said, kind=kind)
+
+
 def retry_after(response: HttpResponse) -> float | None:
     """Seconds to wait before trying again, by whichever hint the response carries.
 
