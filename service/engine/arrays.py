@@ -64,11 +64,6 @@ def shrink_to(array: ByteArray, longest: int) -> ByteArray:
     return resize(array, max(1, round(height * scale)), max(1, round(width * scale)), cv2.INTER_AREA)
 
 
-def sample(array: AnyArray, columns: FloatArray, rows: FloatArray, method: int, border: int) -> AnyArray:
-    """``array`` read at fractional pixel coordinates; ``method`` and ``border`` as OpenCV names them."""
-    return cast(AnyArray, cv2.remap(np.ascontiguousarray(array), columns, rows, method, borderMode=border))
-
-
 def gaussian_blur(array: npt.NDArray[Any], sigma: float) -> FloatArray:
     """``array`` smoothed by a Gaussian of ``sigma`` pixels; of .3 at least, below which OpenCV refuses."""
     return cast(FloatArray, cv2.GaussianBlur(array, (0, 0), max(0.3, float(sigma))))
@@ -96,11 +91,6 @@ def to_grey(rgb: FloatArray) -> FloatArray:
 def to_lab(rgb: FloatArray) -> FloatArray:
     """RGB 0..1 to CIE Lab (L 0..100)."""
     return cast(FloatArray, cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab))
-
-
-def from_lab(lab: FloatArray) -> FloatArray:
-    """CIE Lab to RGB; colours outside the gamut fall outside 0..1."""
-    return cast(FloatArray, cv2.cvtColor(lab, cv2.COLOR_Lab2RGB))
 
 
 def dilate(mask: ByteArray, side: int) -> ByteArray:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from service.core.values import Size
 from service.engine.analysis import Source
 from service.engine.arrays import FloatArray, as_float, shrink_to, to_lab
 from service.engine.boxes import Matrix, box_mask
-from service.engine.focus import best_offset
 from service.engine.ground import find_figure
 from service.engine.kinds import FIGURES, PHOTOGRAPHS
 
@@ -20,6 +21,10 @@ _MOST_UNCOVERED = 0.45
 _CUT = 0.04
 _HIGH = 0.1
 _HEADS_TO_BODY = 20.0
+
+
+# Places that keep this much less of the profile than the best one count as equally good.
+_AS_GOOD = 0.004
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,3 +133,21 @@ def _placed(
     top = free_y * (y if free_y < 0 else uncovered[1])
     matrix = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]], np.float32)
     return Placing(matrix, scale, uncovered=free_x > 1 or free_y > 1)
+
+
+def best_offset(profile: npt.NDArray[Any], share: float) -> tuple[float, float]:
+    """Slides a window of ``share`` of a profile's length along it.
+
+    Returns:
+        The share of the profile's sum that the window keeps at best, and where it lies then: 0 at the start, 1 at the
+        end. Of equally good places the one in the middle of them, so that there is room on both sides.
+    """
+    length = len(profile)
+    window = max(1, round(share * length))
+    if window >= length:
+        return 1.0, 0.5
+    sums = np.concatenate([[0.0], np.cumsum(profile, dtype=np.float64)])
+    kept = (sums[window:] - sums[:-window]) / max(1e-9, float(sums[-1]))
+    good = np.flatnonzero(kept >= kept.max() - _AS_GOOD)
+    chosen = good[np.argmin(np.abs(good - good.mean()))]
+    return float(kept[chosen]), float(chosen / (length - window))

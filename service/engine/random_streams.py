@@ -12,12 +12,9 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """The decision that a random stream is for. Never renumber the values: a seed would give other images."""
+    """The decision that a random stream is for. Never renumber or reuse a value, those below 5
+    included, which earlier versions had: a seed would give other images."""
 
-    ARCHETYPES = 1
-    FRAMING = 2
-    LIGHT = 3
-    LIGHT_ANGLE = 4
     IDEA = 5
     SIDE = 6
     HUE = 7
@@ -28,13 +25,3 @@ class Stream(IntEnum):
 def random_stream(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
     """The generator for one purpose; the same arguments always give the same numbers."""
     return np.random.default_rng([seed & 0xFFFF_FFFF, int(stream), *keys])
-
-
-GOLDEN_ANGLE = 2.399963
-"""Radians. Successive multiples never come close to each other, however many images there are."""
-
-
-def light_angle(seed: int, index: int) -> float:
-    """Radians: where in the plane of colour moods image ``index`` lies; spread evenly over the indexes."""
-    start = random_stream(seed, Stream.LIGHT_ANGLE).uniform(0.0, 2 * np.pi)
-    return float(start + index * GOLDEN_ANGLE)
